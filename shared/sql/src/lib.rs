@@ -1,0 +1,1 @@
+//! bk-plugin-sql
