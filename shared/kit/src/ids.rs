@@ -1,0 +1,101 @@
+//! The names of things: random 128-bit identifiers, written as 32 hexadecimal digits.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not an identifier.
+#[derive(Debug, thiserror::Error)]
+#[error("an identifier is 32 lower-case hexadecimal digits")]
+pub struct NotAnId;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// A new random identifier.
+            pub fn random() -> Self {
+                Self(random_hex())
+            }
+
+            /// Reads 32 lower-case hexadecimal digits.
+            pub fn parse(text: &str) -> Result<Self, NotAnId> {
+                let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+                if text.len() == 32 && text.bytes().all(hex) { Ok(Self(text.to_owned())) } else { Err(NotAnId) }
+            }
+
+            /// The identifier as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// Names one invocation from `invoke` to its end; every answer and every log line carries it.
+    TraceId
+}
+id! {
+    /// Names one callback URL that a plugin prepared. A plugin that prepared several tells them apart by it.
+    CallbackId
+}
+id! {
+    /// Names one accepted callback: it stands in the inbox of the record and in the wake-up sent for it.
+    Receipt
+}
+id! {
+    /// Names one run of a step; only its holder may commit.
+    LeaseToken
+}
+
+fn random_hex() -> String {
+    let mut bytes = [0_u8; 16];
+    // The system's generator fails only on a machine that cannot run anything else either.
+    getrandom::fill(&mut bytes).expect("the system has a random number generator");
+    hex(&bytes)
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)] as char, DIGITS[usize::from(byte & 15)] as char])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_identifiers_differ_and_read_back() {
+        let id = TraceId::random();
+        assert_ne!(id, TraceId::random());
+        assert_eq!(TraceId::parse(id.as_str()).unwrap(), id);
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in ["", "x", "0123456789ABCDEF0123456789ABCDEF", "0123456789abcdef0123456789abcdef0"] {
+            assert!(TraceId::parse(text).is_err(), "{text}");
+        }
+    }
+}

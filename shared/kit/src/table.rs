@@ -1,0 +1,162 @@
+//! The port to the invocation table: one record a trace_id, changed by conditional updates only.
+//!
+//! Every method is one atomic change of one record, so that it can be one request to DynamoDB or one
+//! statement or transaction of a database. A condition that does not hold is no error: the caller gets the
+//! record as it is and decides.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::ids::{LeaseToken, Receipt, TraceId};
+use crate::record::{Deadline, InboxEntry, Lease, Record, State};
+
+/// What can go wrong with a table or a queue.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store did not answer, or answered that it cannot now. Worth trying again; the change may or may
+    /// not have been made.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The record or message is larger than the store takes. Trying again does not help.
+    #[error("the state is too large: {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Bytes there are.
+        size: usize,
+        /// Bytes there may be.
+        limit: usize,
+    },
+    /// What is stored cannot be read back: written by a newer version or damaged.
+    #[error("a stored {what} cannot be read: {source}")]
+    Unreadable {
+        /// Kind and name of the stored thing.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What a claim is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimOn {
+    /// The step after this many committed ones. In CALLBACK only if the inbox is not empty or the
+    /// deadline has passed.
+    Step(u32),
+    /// The callback with this receipt: the state is CALLBACK and the receipt is in the inbox.
+    Receipt(Receipt),
+}
+
+/// How a claim ended.
+#[derive(Debug)]
+pub enum Claim {
+    /// The record as it is now, with the lease on it.
+    Granted(Box<Record>),
+    /// The record as it is, if there is one.
+    Refused(Option<Box<Record>>),
+}
+
+/// How a conditional write ended.
+#[derive(Debug)]
+pub enum Write {
+    /// The change was made.
+    Applied,
+    /// The condition does not hold; the record as it is, if there is one.
+    Refused(Option<Box<Record>>),
+}
+
+/// The result of one step, to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The state entered.
+    pub state: State,
+    /// Steps committed with this one.
+    pub invoke_count: u32,
+    /// What the plugin keeps; `None` leaves it as it was.
+    pub storage: Option<Value>,
+    /// What the plugin has put out; `None` leaves it as it was.
+    pub outputs: Option<Value>,
+    /// Why the invocation failed; empty otherwise.
+    pub err: String,
+    /// The end of the wait that begins.
+    pub deadline: Option<Deadline>,
+    /// Whether the first entry of the inbox goes, because the step was given it.
+    pub consume: bool,
+    /// Whether a finish callback has to be sent now.
+    pub owed: bool,
+    /// When the invocation ended, if it did.
+    pub finish_at: Option<Timestamp>,
+    /// When the record may be deleted; set on a finished one.
+    pub expires_at: Option<Timestamp>,
+    /// Length the inbox must have, the entry to be consumed included; `None` if any will do.
+    pub inbox_len: Option<usize>,
+}
+
+/// A callback to be added to an inbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// The callback.
+    pub entry: InboxEntry,
+    /// Make a stub if there is no record: the invocation may be in its first step. Holds the stub's
+    /// creation and the time it may be deleted.
+    pub stub: Option<(Timestamp, Timestamp)>,
+}
+
+/// The invocation table.
+#[async_trait]
+pub trait Table: Send + Sync {
+    /// Writes the record of an invocation's first step, if there is none or only a stub, whose inbox is
+    /// kept (`record.inbox` itself is not written). With `inbox_len`, only if the inbox has that length
+    /// (no record: 0).
+    async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError>;
+
+    /// Puts `lease` on the record if it is unfinished, not a stub, is where `on` says, and has no lease
+    /// that lives at `now`.
+    async fn claim(
+        &self,
+        trace_id: &TraceId,
+        on: &ClaimOn,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError>;
+
+    /// Writes the result of a step and takes the lease off, if the lease on the record is `token` and the
+    /// inbox is as `commit` wants it.
+    async fn commit(
+        &self,
+        trace_id: &TraceId,
+        token: &LeaseToken,
+        commit: &Commit,
+    ) -> Result<Write, StoreError>;
+
+    /// Adds a callback at the end of the inbox, if the invocation is not finished. A receipt that is in
+    /// the inbox or was consumed already is not added again; that counts as applied.
+    async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError>;
+
+    /// Notes that the finish callback is not owed any more.
+    async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError>;
+
+    /// The record as of the latest write.
+    async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError>;
+
+    /// Whether the table answers at all.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Doubling delays between attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct BackOff {
+    /// The first delay.
+    pub first: Duration,
+    /// No delay is longer.
+    pub longest: Duration,
+}
+
+impl BackOff {
+    /// The delay before attempt `attempt + 1`; `attempt` counts from 0.
+    pub fn delay(&self, attempt: u32) -> Duration {
+        self.first.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(self.longest)
+    }
+}
