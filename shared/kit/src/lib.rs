@@ -1,11 +1,23 @@
-//! bk-plugin-kit
+//! The kit of the serverless edition of BlueKing's bk-plugin-framework.
+//!
+//! An author imports [`prelude`] and implements [`plugin::Plugin`]; a server or a Lambda function hands the
+//! resulting [`project::Project`] to the engine and serves the protocol's routers.
 #![deny(missing_docs)]
 
+pub mod callback_token;
 pub mod clock;
+pub mod context;
+pub mod error;
 pub mod ids;
+pub mod plugin;
+pub mod prelude;
+pub mod project;
 pub mod queue;
 pub mod record;
+pub mod sops;
 pub mod table;
+pub mod validation;
+mod version;
 
 /// A JSON object that keeps the order of its keys.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;

@@ -1,0 +1,197 @@
+//! The token in a callback URL: what lets a third party wake one invocation.
+//!
+//! It is the reference's format, Fernet over `callback_id:trace_id`, so that callbacks handed out by a Python
+//! deployment of the same plugin still arrive. The reference's key carries 64 bits for signing and as many for
+//! encryption; tokens are minted with a stronger one and the reference's is only accepted.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use fernet::Fernet;
+use hkdf::Hkdf;
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::{Clock, Timestamp};
+use crate::context::PreparedCallback;
+use crate::ids::{CallbackId, TraceId, hex};
+
+/// The keys that mint and open tokens.
+pub struct CallbackKeys {
+    /// The first mints; all open.
+    keys: Vec<Fernet>,
+    lifetime: Duration,
+}
+
+impl fmt::Debug for CallbackKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallbackKeys").field("lifetime", &self.lifetime).finish_non_exhaustive()
+    }
+}
+
+/// A key of the operator's own is not one.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "key {position} is not 32 bytes in URL-safe base64 (make one with `openssl rand -base64 32 | tr +/ -_`)"
+)]
+pub struct InvalidKey {
+    /// Which of the keys, counted from 1.
+    pub position: usize,
+}
+
+/// A token that was not minted with one of the keys, was changed, or is too old.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid token")]
+pub struct InvalidToken;
+
+/// What an authenticated token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedToken {
+    /// Which prepared callback.
+    pub callback_id: CallbackId,
+    /// Of which invocation.
+    pub trace_id: TraceId,
+    /// Whether the token is so young that the step that prepared it may still be running.
+    pub young: bool,
+}
+
+impl CallbackKeys {
+    /// Keys derived from the app secret, after the operator's own (`own`, each 32 bytes in URL-safe
+    /// base64; the first mints), if there are any. Tokens are accepted for `lifetime`.
+    pub fn new(app_secret: &str, own: &[&str], lifetime: Duration) -> Result<Self, InvalidKey> {
+        let mut keys = Vec::with_capacity(own.len() + 2);
+        for (index, key) in own.iter().enumerate() {
+            keys.push(Fernet::new(key).ok_or(InvalidKey { position: index + 1 })?);
+        }
+        keys.extend(Fernet::new(&derived_key(app_secret)));
+        keys.extend(Fernet::new(&reference_key(app_secret)));
+        Ok(Self { keys, lifetime })
+    }
+
+    /// A token for one prepared callback.
+    pub fn mint(&self, callback_id: &CallbackId, trace_id: &TraceId, now: Timestamp) -> String {
+        self.keys[0].encrypt_at_time(format!("{callback_id}:{trace_id}").as_bytes(), now.as_secs())
+    }
+
+    /// Opens a token; `young` is the longest a first step and the writing of its result may take.
+    pub fn open(&self, token: &str, now: Timestamp, young: Duration) -> Result<OpenedToken, InvalidToken> {
+        let (key, text) = self
+            .keys
+            .iter()
+            .find_map(|key| Some((key, decrypt(key, token, self.lifetime, now)?)))
+            .ok_or(InvalidToken)?;
+        let text = String::from_utf8(text).map_err(|_| InvalidToken)?;
+        let (callback_id, trace_id) = text.split_once(':').ok_or(InvalidToken)?;
+        Ok(OpenedToken {
+            callback_id: CallbackId::parse(callback_id).map_err(|_| InvalidToken)?,
+            trace_id: TraceId::parse(trace_id).map_err(|_| InvalidToken)?,
+            young: decrypt(key, token, young, now).is_some(),
+        })
+    }
+}
+
+fn decrypt(key: &Fernet, token: &str, lifetime: Duration, now: Timestamp) -> Option<Vec<u8>> {
+    key.decrypt_at_time(token, Some(lifetime.as_secs()), now.as_secs()).ok()
+}
+
+/// HKDF-SHA256 over the secret: 256 bits, half to sign and half to encrypt.
+fn derived_key(app_secret: &str) -> String {
+    let mut key = [0_u8; 32];
+    Hkdf::<Sha256>::new(None, app_secret.as_bytes())
+        .expand(b"bk-plugin callback token 1", &mut key)
+        .expect("32 bytes are a length HKDF-SHA256 can give");
+    URL_SAFE.encode(key)
+}
+
+/// The reference's key: the first 32 characters of the hexadecimal SHA-256 of the secret.
+fn reference_key(app_secret: &str) -> String {
+    let digest = hex(&Sha256::digest(app_secret.as_bytes()));
+    URL_SAFE.encode(&digest.as_bytes()[..32])
+}
+
+/// Prepares callbacks: mints tokens and knows where they are to be called.
+pub struct CallbackUrls {
+    keys: Arc<CallbackKeys>,
+    clock: Arc<dyn Clock>,
+    /// Everything before `/callback/<token>/`.
+    base: String,
+}
+
+impl CallbackUrls {
+    /// `base` is everything before `/callback/<token>/`: `<public URL>/bk_plugin`, or behind BlueKing's
+    /// gateway `<callback host>/<stage>`.
+    pub fn new(keys: Arc<CallbackKeys>, clock: Arc<dyn Clock>, base: &str) -> Self {
+        Self { keys, clock, base: base.trim_end_matches('/').to_owned() }
+    }
+
+    /// The callback that is the `nth` of this step.
+    pub(crate) fn prepare(&self, trace_id: &TraceId, invoke_count: u32, nth: u32) -> PreparedCallback {
+        // Derived, not random: a step that is run again hands out the same id. It needs no secrecy, the
+        // token authenticates it.
+        let digest = Sha256::digest(format!("callback {trace_id} {invoke_count} {nth}").as_bytes());
+        let id = CallbackId::parse(&hex(&digest[..16])).expect("16 bytes are 32 hexadecimal digits");
+        let token = self.keys.mint(&id, trace_id, self.clock.now());
+        PreparedCallback { url: format!("{}/callback/{token}/", self.base), id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123";
+    const HOUR: Duration = Duration::from_secs(3600);
+    const NOW: Timestamp = Timestamp::from_millis(1_795_378_100_000);
+
+    fn keys(own: &[&str]) -> CallbackKeys {
+        CallbackKeys::new(SECRET, own, 24 * HOUR).unwrap()
+    }
+
+    #[test]
+    fn a_minted_token_opens_and_ages() {
+        let (callback_id, trace_id) = (CallbackId::random(), TraceId::random());
+        let token = keys(&[]).mint(&callback_id, &trace_id, NOW);
+        let opened = keys(&[]).open(&token, NOW + HOUR / 2, HOUR).unwrap();
+        assert_eq!(opened, OpenedToken { callback_id, trace_id, young: true });
+        assert!(!keys(&[]).open(&token, NOW + 2 * HOUR, HOUR).unwrap().young);
+        assert!(keys(&[]).open(&token, NOW + 25 * HOUR, HOUR).is_err(), "expired");
+    }
+
+    #[test]
+    fn a_token_of_the_reference_opens() {
+        // Recorded from the reference with this secret at 2026-11-23 04:06:40 +08:00.
+        let token = include_str!("../tests/data/reference_callback_token.txt").trim();
+        let opened = keys(&[]).open(token, NOW, HOUR).unwrap();
+        assert_eq!(opened.trace_id.as_str().len(), 32);
+    }
+
+    #[test]
+    fn foreign_changed_and_odd_tokens_are_refused() {
+        let (callback_id, trace_id) = (CallbackId::random(), TraceId::random());
+        let token = keys(&[]).mint(&callback_id, &trace_id, NOW);
+        let other = CallbackKeys::new("another secret", &[], HOUR).unwrap();
+        assert!(other.open(&token, NOW, HOUR).is_err());
+        let flipped = token.replacen(&token[30..31], if &token[30..31] == "A" { "B" } else { "A" }, 1);
+        for bad in [flipped.as_str(), "", "garbage", "gAAAAA", &token[..token.len() - 4]] {
+            assert!(keys(&[]).open(bad, NOW, HOUR).is_err(), "{bad}");
+        }
+        let three_parts = keys(&[]).keys[0].encrypt_at_time(b"a:b:c", NOW.as_secs());
+        assert!(keys(&[]).open(&three_parts, NOW, HOUR).is_err());
+    }
+
+    #[test]
+    fn keys_rotate() {
+        let (old, new) = (Fernet::generate_key(), Fernet::generate_key());
+        let token = keys(&[&old]).mint(&CallbackId::random(), &TraceId::random(), NOW);
+        assert!(keys(&[&new, &old]).open(&token, NOW, HOUR).is_ok());
+        assert!(keys(&[&new]).open(&token, NOW, HOUR).is_err());
+        assert_eq!(CallbackKeys::new(SECRET, &[&new, "short"], HOUR).unwrap_err().position, 2);
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        assert!(!format!("{:?}", keys(&[])).to_lowercase().contains("key:"));
+    }
+}

@@ -1,0 +1,65 @@
+//! How a step says that it failed: an author's error and an unexpected one are kept apart.
+
+use std::fmt::Display;
+
+/// Why `execute` failed.
+///
+/// The two kinds end the invocation in FAIL alike, but differ in what is kept and in what the log says:
+/// after [`Error::Fail`] (the reference's `self.Error`) the outputs and storage of this step are kept; after
+/// [`Error::Unexpected`] those of the step before.
+///
+/// Any `std::error::Error` becomes an unexpected error through `?`:
+///
+/// ```
+/// # use bk_plugin_kit::error::{Result, fail};
+/// fn port(text: &str) -> Result<u16> {
+///     let port: u16 = text.parse()?; // unexpected: "invalid digit found in string"
+///     if port == 0 {
+///         return fail("port 0 cannot be used"); // FAIL in the author's own words
+///     }
+///     Ok(port)
+/// }
+/// # assert!(port("x").is_err() && port("0").is_err());
+/// ```
+#[derive(Debug)]
+pub enum Error {
+    /// The author ended the invocation; the text is for the user.
+    Fail(String),
+    /// Something the author did not foresee.
+    Unexpected(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a plugin's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::Unexpected(Box::new(error))
+    }
+}
+
+/// Ends the invocation in FAIL with the author's words: the reference's `raise self.Error(message)`.
+pub fn fail<T>(message: impl Display) -> Result<T> {
+    Err(Error::Fail(message.to_string()))
+}
+
+/// Ends the invocation in FAIL as an unexpected error, for what cannot happen if all is well.
+pub fn unexpected<T>(message: impl Display) -> Result<T> {
+    Err(Error::Unexpected(message.to_string().into()))
+}
+
+/// The text of an error and of everything it says it came from, since the outer one alone ("error sending
+/// request") rarely tells what to do.
+pub(crate) fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
