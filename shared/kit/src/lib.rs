@@ -7,6 +7,7 @@
 pub mod callback_token;
 pub mod clock;
 pub mod context;
+pub mod engine;
 pub mod error;
 pub mod ids;
 pub mod plugin;
@@ -16,6 +17,7 @@ pub mod queue;
 pub mod record;
 pub mod sops;
 pub mod table;
+pub mod testing;
 pub mod validation;
 mod version;
 

@@ -1,0 +1,56 @@
+//! The finish callback: tells the calling system of the end, at least once.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Engine, Handled};
+use crate::queue::{Finish, Message};
+use crate::record::FinishCallback;
+use crate::table::{BackOff, StoreError};
+
+/// Why a post failed. The text is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PostError(pub String);
+
+/// Posts finish callbacks.
+#[async_trait]
+pub trait FinishCallbackClient: Send + Sync {
+    /// Posts `data` to `url`. Success is a 2xx answer whose body does not say `"result": false`.
+    async fn post(&self, finish_callback: &FinishCallback) -> Result<(), PostError>;
+}
+
+/// Delays between posts.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(1), longest: Duration::from_mins(10) };
+
+impl Engine {
+    /// Posts the finish callback if it is still owed.
+    pub(super) async fn finish(&self, finish: &Finish) -> Result<Handled, StoreError> {
+        let Some(record) = self.table.read(&finish.trace_id).await? else { return Ok(Handled::Delete) };
+        let Some(finish_callback) = record.finish_callback.as_ref().filter(|_| record.owed) else {
+            return Ok(Handled::Delete);
+        };
+        let trace_id = &record.trace_id;
+        match self.finish_callbacks.post(finish_callback).await {
+            Ok(()) => tracing::info!(%trace_id, "finish callback sent"),
+            Err(error) if finish.attempt + 1 < self.limits.finish_callback_attempts => {
+                tracing::warn!(%trace_id, attempt = finish.attempt, %error, "finish callback failed");
+                return self.post_later(finish).await;
+            }
+            Err(error) => {
+                let attempts = finish.attempt + 1;
+                tracing::error!(%trace_id, attempts, %error, "finish callback given up: the caller was not told");
+            }
+        }
+        self.patiently(self.patience(), || self.table.settle(trace_id)).await?;
+        Ok(Handled::Delete)
+    }
+
+    async fn post_later(&self, finish: &Finish) -> Result<Handled, StoreError> {
+        let delay = BACK_OFF.delay(finish.attempt).min(self.queue.longest_delay());
+        let again = Message::Finish(Finish { attempt: finish.attempt + 1, ..finish.clone() });
+        self.patiently(self.patience(), || self.queue.send(&again, delay)).await?;
+        Ok(Handled::Delete)
+    }
+}

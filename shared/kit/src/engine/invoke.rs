@@ -1,0 +1,141 @@
+//! The first step: it runs inside the caller's request and has no wake-up behind it.
+
+use serde_json::Value;
+
+use super::Engine;
+use super::step::{Ended, Phase};
+use crate::JsonObject;
+use crate::clock::Timestamp;
+use crate::ids::TraceId;
+use crate::plugin::{Event, Next};
+use crate::queue::WakeUp;
+use crate::record::{FinishCallback, Record, State};
+use crate::table::{StoreError, Write};
+use crate::version::StepInput;
+
+/// What the caller of `invoke` is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invoked {
+    /// POLL, CALLBACK, SUCCESS or FAIL.
+    pub state: State,
+    /// What the first step put out; null on FAIL, as in the reference.
+    pub outputs: Value,
+    /// Why it failed, if it did.
+    pub err: Option<String>,
+}
+
+impl Invoked {
+    fn fail(err: String) -> Self {
+        Self { state: State::Fail, outputs: Value::Null, err: Some(err) }
+    }
+}
+
+/// There is no such version.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no version {0}")]
+pub struct UnknownVersion(pub String);
+
+impl Engine {
+    /// Begins an invocation: runs the first step and, if it does not end there, writes its record. An
+    /// invocation that ends in its first step writes nothing, as in the reference.
+    ///
+    /// The outer error says that there is no such version; the inner one that the record could not be
+    /// written, and then there is no invocation.
+    pub async fn invoke(
+        &self,
+        trace_id: TraceId,
+        plugin_version: &str,
+        inputs: JsonObject,
+        context: JsonObject,
+    ) -> Result<Result<Invoked, StoreError>, UnknownVersion> {
+        let Some(version) = self.registry.get(plugin_version) else {
+            return Err(UnknownVersion(plugin_version.to_owned()));
+        };
+        let finish_callback = match finish_callback(version.meta().enable_plugin_callback, &context) {
+            Ok(finish_callback) => finish_callback,
+            Err(err) => return Ok(Ok(Invoked::fail(err))),
+        };
+        let created_at = self.clock.now();
+        let mut record = Record {
+            plugin_version: plugin_version.to_owned(),
+            finish_callback,
+            ..Record::stub(trace_id, created_at)
+        };
+        let ended =
+            self.run(plugin_version, self.first_step(&record, &inputs, &context), Phase::Execute).await;
+        match ended.next {
+            None => return Ok(Ok(Invoked::fail(ended.err))),
+            Some(Next::Done) => {
+                let outputs = ended.outputs.unwrap_or_default();
+                return Ok(Ok(Invoked { state: State::Success, outputs, err: None }));
+            }
+            Some(Next::Poll(_) | Next::Callback(_)) => {}
+        }
+        record.inputs = inputs;
+        record.context = context;
+        Ok(self.write_first_step(record, ended).await)
+    }
+
+    fn first_step(&self, record: &Record, inputs: &JsonObject, context: &JsonObject) -> StepInput {
+        StepInput {
+            facts: self.facts(record.trace_id.clone(), 1, Event::Invoked),
+            inputs: inputs.clone(),
+            context: context.clone(),
+            storage: Value::Null,
+            outputs: Value::Object(JsonObject::new()),
+        }
+    }
+
+    /// Sends the wake-up that must follow, then writes the record.
+    async fn write_first_step(&self, mut record: Record, ended: Ended) -> Result<Invoked, StoreError> {
+        let (now, until) = (self.clock.now(), self.patience());
+        record.state = ended.state();
+        record.invoke_count = 1;
+        record.deadline = ended.deadline(now);
+        record.storage = ended.storage.unwrap_or_default();
+        record.outputs = ended.outputs.unwrap_or_default();
+        match (ended.next, record.deadline) {
+            (Some(Next::Poll(interval)), _) => self.wake_second_step(&record, now + interval, until).await?,
+            (_, Some(deadline)) => self.wake_second_step(&record, deadline.at, until).await?,
+            _ => {}
+        }
+        let mut inbox_len = (record.state == State::Callback).then_some(0);
+        loop {
+            match self.patiently(until, || self.table.create(&record, inbox_len)).await {
+                Ok(Write::Refused(Some(there))) if there.is_stub() => {
+                    // Early callbacks wait in the stub: something must wake the step they are for.
+                    self.wake_second_step(&record, now, until).await?;
+                    inbox_len = Some(there.inbox.len());
+                }
+                // Refused by a full record: an earlier try was made, though it was reported as failed.
+                Ok(Write::Applied | Write::Refused(_)) => break,
+                Err(error @ StoreError::TooLarge { .. }) => {
+                    return Ok(Invoked::fail(format!("plugin execute raise unexpected error: {error}")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Invoked { state: record.state, outputs: record.outputs, err: None })
+    }
+
+    async fn wake_second_step(
+        &self,
+        record: &Record,
+        due_at: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let trace_id = record.trace_id.clone();
+        self.send_wake_up(WakeUp { trace_id, after_step: 1, due_at, receipt: None, put_backs: 0 }, until)
+            .await
+    }
+}
+
+/// Reads `plugin_callback_info` for a version that has finish callbacks enabled.
+fn finish_callback(enabled: bool, context: &JsonObject) -> Result<Option<FinishCallback>, String> {
+    match context.get("plugin_callback_info") {
+        Some(info) if enabled && !info.is_null() => serde::Deserialize::deserialize(info)
+            .map(Some)
+            .map_err(|error| format!("context validation error: plugin_callback_info: {error}")),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,210 @@
+//! A wake-up: claim -> execute -> send -> commit, and what is done when there is nothing to claim.
+
+use std::time::Duration;
+
+use super::step::Ended;
+use super::{Engine, Handled};
+use crate::clock::Timestamp;
+use crate::plugin::Next;
+use crate::queue::{Finish, Message, WakeUp};
+use crate::record::{Lease, Record, State};
+use crate::table::{BackOff, Claim, ClaimOn, Commit, StoreError, Write};
+
+impl Engine {
+    /// Runs the step a wake-up asks for.
+    pub(super) async fn wake_up(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        let now = self.clock.now();
+        if wake_up.due_at > now {
+            return self.send_on(wake_up, now).await;
+        }
+        let lease = self.new_lease(now);
+        let mut record = match self.claim(wake_up, &lease, now).await? {
+            Claim::Granted(record) => record,
+            Claim::Refused(record) => return self.nothing_to_claim(wake_up, record.as_deref(), now).await,
+        };
+        let ended = self.run_claimed(&mut record).await;
+        self.send_and_commit(ended, &record, &lease).await
+    }
+
+    pub(super) async fn claim(
+        &self,
+        wake_up: &WakeUp,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
+        let on = match &wake_up.receipt {
+            Some(receipt) => ClaimOn::Receipt(receipt.clone()),
+            None => ClaimOn::Step(wake_up.after_step),
+        };
+        self.table.claim(&wake_up.trace_id, &on, lease, now).await
+    }
+
+    /// Sends the wake-up that must follow, then commits: whoever dies in between leaves a wake-up.
+    pub(super) async fn send_and_commit(
+        &self,
+        ended: Ended,
+        record: &Record,
+        lease: &Lease,
+    ) -> Result<Handled, StoreError> {
+        let now = self.clock.now();
+        let next = ended.next;
+        let mut commit = self.commit_of(ended, record, now);
+        match next {
+            Some(Next::Poll(interval)) => self.follow_up(&commit, record, now + interval, lease).await?,
+            Some(Next::Callback(_)) => {
+                if let Some(deadline) = commit.deadline {
+                    self.follow_up(&commit, record, deadline.at, lease).await?;
+                }
+                if record.inbox.len() > usize::from(commit.consume) {
+                    self.follow_up(&commit, record, now, lease).await?;
+                }
+            }
+            Some(Next::Done) | None => {}
+        }
+        loop {
+            match self.commit(record, lease, &commit).await {
+                Ok(Write::Applied) => break,
+                // A callback came while the step ran. It may have found the record in POLL and gone: its
+                // entry is this commit's to see.
+                Ok(Write::Refused(Some(now_is)))
+                    if has_lease(&now_is, lease) && commit.inbox_len.is_some() =>
+                {
+                    self.follow_up(&commit, record, now, lease).await?;
+                    commit.inbox_len = Some(now_is.inbox.len());
+                }
+                // The lease was lost: someone else runs or ran this step. Its wake-up tells what became of it.
+                Ok(Write::Refused(_)) => {
+                    tracing::warn!(trace_id = %record.trace_id, "the lease was lost, the step's result is dropped");
+                    return Ok(Handled::Leave);
+                }
+                Err(error @ StoreError::TooLarge { .. }) if commit.state != State::Fail => {
+                    let ended = Ended::fail(format!("plugin schedule failed: {error}"));
+                    commit = self.commit_of(ended, record, now);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::debug!(trace_id = %record.trace_id, state = commit.state.name(), "committed");
+        if commit.owed {
+            self.send_finish(record).await?;
+        }
+        Ok(Handled::Delete)
+    }
+
+    async fn commit(&self, record: &Record, lease: &Lease, commit: &Commit) -> Result<Write, StoreError> {
+        self.patiently(lease.until, || self.table.commit(&record.trace_id, &lease.token, commit)).await
+    }
+
+    /// Sends the wake-up for the step after the one about to be committed.
+    async fn follow_up(
+        &self,
+        commit: &Commit,
+        record: &Record,
+        due_at: Timestamp,
+        lease: &Lease,
+    ) -> Result<(), StoreError> {
+        let wake_up = WakeUp {
+            trace_id: record.trace_id.clone(),
+            after_step: commit.invoke_count,
+            due_at,
+            receipt: None,
+            put_backs: 0,
+        };
+        self.send_wake_up(wake_up, lease.until).await
+    }
+
+    pub(super) async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
+        let message = Message::Finish(Finish { trace_id: record.trace_id.clone(), attempt: 0 });
+        self.patiently(self.patience(), || self.queue.send(&message, Duration::ZERO)).await
+    }
+
+    /// What a runner does that meets a record it cannot claim.
+    pub(super) async fn nothing_to_claim(
+        &self,
+        wake_up: &WakeUp,
+        record: Option<&Record>,
+        now: Timestamp,
+    ) -> Result<Handled, StoreError> {
+        match Met::of(wake_up, record, now) {
+            Met::Finished { owed: true } => {
+                // The runner that committed the end may have died before it sent this.
+                if let Some(record) = record {
+                    self.send_finish(record).await?;
+                }
+                Ok(Handled::Delete)
+            }
+            Met::Finished { owed: false } | Met::Ahead | Met::Polling | Met::NotYet => Ok(Handled::Delete),
+            Met::Leased { until } => self.put_back(wake_up, until.since(now)).await,
+            Met::Behind if now < wake_up.due_at + self.limits.put_back_limit() => {
+                self.put_back(wake_up, BEHIND.delay(wake_up.put_backs)).await
+            }
+            Met::Behind => {
+                tracing::debug!(trace_id = %wake_up.trace_id, "wake-up dropped: what it waits for never came");
+                Ok(Handled::Delete)
+            }
+        }
+    }
+
+    /// Sends a copy and has this delivery deleted, so that the receive count counts crashes only.
+    async fn put_back(&self, wake_up: &WakeUp, delay: Duration) -> Result<Handled, StoreError> {
+        let copy =
+            Message::WakeUp(WakeUp { put_backs: wake_up.put_backs.saturating_add(1), ..wake_up.clone() });
+        self.queue.send(&copy, delay.min(self.queue.longest_delay())).await?;
+        Ok(Handled::Delete)
+    }
+
+    /// A wake-up that is not due: a hop of a wait longer than the queue's longest delay.
+    async fn send_on(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Handled, StoreError> {
+        let record = self.table.read(&wake_up.trace_id).await?;
+        match Met::of(wake_up, record.as_deref(), now) {
+            Met::Finished { .. } | Met::Ahead => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
+            _ => {
+                self.send_wake_up(wake_up.clone(), self.patience()).await?;
+                Ok(Handled::Delete)
+            }
+        }
+    }
+}
+
+/// Delays of a wake-up that came before what it was sent for: a commit follows its send within a moment.
+const BEHIND: BackOff = BackOff { first: Duration::from_millis(5), longest: Duration::from_secs(2) };
+
+fn has_lease(record: &Record, lease: &Lease) -> bool {
+    record.lease.as_ref().is_some_and(|held| held.token == lease.token)
+}
+
+/// A record that could not be claimed, as its wake-up sees it.
+#[derive(Debug, PartialEq, Eq)]
+enum Met {
+    /// The invocation is over.
+    Finished { owed: bool },
+    /// The step was committed, or the callback was handed over.
+    Ahead,
+    /// A callback's wake-up, and the invocation polls: the commit into CALLBACK will see the inbox.
+    Polling,
+    /// It waits for a callback that has not come, and for no deadline that has passed.
+    NotYet,
+    /// Somebody runs a step.
+    Leased { until: Timestamp },
+    /// What the wake-up was sent for is not written yet, and may never be.
+    Behind,
+}
+
+impl Met {
+    fn of(wake_up: &WakeUp, record: Option<&Record>, now: Timestamp) -> Self {
+        let Some(record) = record else { return Self::Behind };
+        let lease = record.lease.as_ref().filter(|lease| lease.until > now);
+        if record.state.is_finished() {
+            return Self::Finished { owed: record.owed };
+        }
+        match &wake_up.receipt {
+            Some(receipt) if record.consumed.contains(receipt) => Self::Ahead,
+            Some(receipt) if !record.inbox.iter().any(|entry| entry.receipt == *receipt) => Self::Behind,
+            Some(_) if record.is_stub() => Self::Behind,
+            Some(_) if record.state == State::Poll => Self::Polling,
+            None if record.invoke_count > wake_up.after_step => Self::Ahead,
+            None if record.is_stub() || record.invoke_count < wake_up.after_step => Self::Behind,
+            _ => lease.map_or(Self::NotYet, |lease| Self::Leased { until: lease.until }),
+        }
+    }
+}

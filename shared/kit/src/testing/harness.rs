@@ -1,0 +1,207 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{ManualClock, MemoryStore};
+use crate::JsonObject;
+use crate::callback_token::CallbackKeys;
+use crate::clock::Clock as _;
+use crate::engine::{CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError};
+use crate::ids::{CallbackId, TraceId};
+use crate::plugin::Plugin;
+use crate::project::{Project, ProjectErrors};
+use crate::queue::Queue as _;
+use crate::record::{FinishCallback, Record, State};
+
+/// Drives a plugin through its steps with virtual time and scripted callbacks, without a server.
+///
+/// It runs the real engine over a table and a queue in memory, so what a test sees is what an invocation does.
+///
+/// ```
+/// use bk_plugin_kit::prelude::*;
+/// use bk_plugin_kit::testing::Harness;
+///
+/// struct Patience;
+///
+/// impl Plugin for Patience {
+///     const META: Meta = Meta::version("1.0.0");
+///     type Inputs = Empty;
+///     type ContextInputs = Empty;
+///     type Storage = ();
+///     type Outputs = Empty;
+///
+///     async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
+///         match cx.event() {
+///             Event::Invoked => Ok(Next::poll(secs(3600))),
+///             _ => Ok(Next::done()),
+///         }
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let mut run = Harness::new(Patience)?.invoke(Empty {}, Empty {}).await;
+/// assert_eq!(run.state(), State::Poll);
+/// run.advance(secs(3600)).await;
+/// assert_eq!(run.state(), State::Success);
+/// # Ok::<(), bk_plugin_kit::project::ProjectErrors>(()) }).unwrap();
+/// ```
+pub struct Harness {
+    engine: Arc<Engine>,
+    store: Arc<MemoryStore>,
+    clock: Arc<ManualClock>,
+    keys: Arc<CallbackKeys>,
+    posts: Arc<Posts>,
+    version: &'static str,
+}
+
+/// Takes finish callbacks and answers that all is well.
+#[derive(Default)]
+struct Posts(Mutex<Vec<FinishCallback>>);
+
+#[async_trait]
+impl FinishCallbackClient for Posts {
+    async fn post(&self, finish_callback: &FinishCallback) -> Result<(), PostError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(finish_callback.clone());
+        Ok(())
+    }
+}
+
+impl Harness {
+    /// A harness around one version.
+    pub fn new<P: Plugin>(plugin: P) -> Result<Self, ProjectErrors> {
+        let registry = Project::new("").version(plugin).build()?;
+        let clock = Arc::new(ManualClock::default());
+        let limits = Limits::default();
+        let store = Arc::new(MemoryStore::new(clock.clone(), limits.visibility_timeout()));
+        let keys = Arc::new(
+            CallbackKeys::new("secret of the test harness", &[], limits.keep_finished)
+                .expect("no key of the operator's own is given"),
+        );
+        let posts = Arc::new(Posts::default());
+        let engine = Engine::new(EngineParts {
+            registry: Arc::new(registry),
+            table: store.clone(),
+            queue: store.clone(),
+            clock: clock.clone(),
+            finish_callbacks: posts.clone(),
+            keys: keys.clone(),
+            callback_base: "http://plugin.test/bk_plugin".to_owned(),
+            limits,
+        });
+        Ok(Self { engine: Arc::new(engine), store, clock, keys, posts, version: P::META.version })
+    }
+
+    /// Invokes the version.
+    ///
+    /// # Panics
+    ///
+    /// If `inputs` or `context` do not serialize to JSON objects.
+    pub async fn invoke(self, inputs: impl Serialize, context: impl Serialize) -> Run {
+        let trace_id = TraceId::random();
+        let (inputs, context) = (object(&inputs), object(&context));
+        let invoked = self
+            .engine
+            .invoke(trace_id.clone(), self.version, inputs, context)
+            .await
+            .expect("the harness invokes the version it was made for")
+            .expect("the store in memory does not fail");
+        let mut record = Record::stub(trace_id, self.clock.now());
+        record.state = invoked.state;
+        record.invoke_count = 1;
+        record.outputs = invoked.outputs;
+        record.err = invoked.err.unwrap_or_default();
+        let mut run = Run { harness: self, record };
+        run.settle().await;
+        run
+    }
+}
+
+fn object(value: &impl Serialize) -> JsonObject {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(object)) => object,
+        other => panic!("inputs and context are JSON objects, not {other:?}"),
+    }
+}
+
+/// An invocation in a [`Harness`].
+pub struct Run {
+    harness: Harness,
+    record: Record,
+}
+
+impl Run {
+    /// The state it is in.
+    pub fn state(&self) -> State {
+        self.record.state
+    }
+
+    /// What it has put out; null if it failed in its first step.
+    pub fn outputs(&self) -> &Value {
+        &self.record.outputs
+    }
+
+    /// Why it failed; empty if it did not.
+    pub fn err(&self) -> &str {
+        &self.record.err
+    }
+
+    /// How many steps were committed.
+    pub fn invoke_count(&self) -> u32 {
+        self.record.invoke_count
+    }
+
+    /// Finish callbacks that were sent.
+    pub fn finish_callbacks(&self) -> Vec<FinishCallback> {
+        self.harness.posts.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets time pass and runs all steps that fall due, each at its time.
+    pub async fn advance(&mut self, duration: Duration) {
+        let until = self.harness.clock.now() + duration;
+        while let Some(due) = self.harness.store.next_due()
+            && self.harness.clock.now() + due <= until
+        {
+            self.harness.clock.advance(due);
+            self.settle().await;
+        }
+        self.harness.clock.advance(until.since(self.harness.clock.now()));
+    }
+
+    /// Calls a prepared callback by its URL and runs the step it is for.
+    pub async fn call(&mut self, url: &str, data: impl Into<Value>) -> Result<(), CallbackError> {
+        let token = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        self.harness.engine.callback(token, data.into()).await?;
+        self.settle().await;
+        Ok(())
+    }
+
+    /// Calls back without a URL, under a callback id of no one's, as any holder of a token may.
+    pub async fn call_any(&mut self, data: impl Into<Value>) -> Result<(), CallbackError> {
+        let harness = &self.harness;
+        let token = harness.keys.mint(&CallbackId::random(), &self.record.trace_id, harness.clock.now());
+        self.call(&token, data).await
+    }
+
+    /// Handles every message that is due now.
+    async fn settle(&mut self) {
+        let harness = &self.harness;
+        loop {
+            let deliveries = harness.store.receive(10, Duration::ZERO).await.unwrap_or_default();
+            if deliveries.is_empty() {
+                break;
+            }
+            for delivery in deliveries {
+                if harness.engine.handle(&delivery.message).await == Handled::Delete {
+                    // The store in memory does not fail.
+                    let _ = harness.store.delete(&delivery.handle).await;
+                }
+            }
+        }
+        if let Ok(Some(record)) = harness.engine.schedule(&self.record.trace_id).await {
+            self.record = *record;
+        }
+    }
+}

@@ -1,0 +1,244 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::{Clock, Timestamp};
+use crate::ids::{LeaseToken, TraceId};
+use crate::queue::{Delivery, Message, Queue};
+use crate::record::{Lease, Record, State};
+use crate::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
+
+/// A table and a queue in memory, with the semantics of the real ones.
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    visibility_timeout: Duration,
+    longest_delay: Duration,
+    largest_record: usize,
+    state: Mutex<Store>,
+}
+
+#[derive(Default)]
+struct Store {
+    records: BTreeMap<TraceId, Record>,
+    messages: BTreeMap<u64, Stored>,
+    next_id: u64,
+}
+
+#[derive(Clone)]
+struct Stored {
+    message: Message,
+    visible_at: Timestamp,
+    receive_count: u32,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(clock: Arc<dyn Clock>, visibility_timeout: Duration) -> Self {
+        Self {
+            clock,
+            visibility_timeout,
+            longest_delay: Duration::from_mins(15),
+            largest_record: 400 * 1024,
+            state: Mutex::default(),
+        }
+    }
+
+    /// With another longest delay than that of SQS.
+    #[must_use]
+    pub fn with_longest_delay(self, longest_delay: Duration) -> Self {
+        Self { longest_delay, ..self }
+    }
+
+    /// How long until a message can be received; `None` if the queue is empty.
+    pub fn next_due(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        self.lock().messages.values().map(|stored| stored.visible_at.since(now)).min()
+    }
+
+    /// All messages in the queue, whether they can be received or not.
+    pub fn messages(&self) -> Vec<Message> {
+        self.lock().messages.values().map(|stored| stored.message.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_size(&self, record: &Record) -> Result<(), StoreError> {
+        let size = serde_json::to_vec(record).map_or(0, |json| json.len());
+        let limit = self.largest_record;
+        if size > limit { Err(StoreError::TooLarge { size, limit }) } else { Ok(()) }
+    }
+}
+
+fn refused(record: Option<&Record>) -> Option<Box<Record>> {
+    record.map(|record| Box::new(record.clone()))
+}
+
+fn may_claim(record: &Record, on: &ClaimOn, now: Timestamp) -> bool {
+    let there = match on {
+        ClaimOn::Step(after) => record.invoke_count == *after,
+        ClaimOn::Receipt(receipt) => record.inbox.iter().any(|entry| entry.receipt == *receipt),
+    };
+    let waits = match record.state {
+        State::Poll => matches!(on, ClaimOn::Step(_)),
+        State::Callback => record.is_called_or_timed_out(now),
+        State::Empty | State::Success | State::Fail => false,
+    };
+    there && waits && !record.is_leased(now)
+}
+
+#[async_trait]
+impl Table for MemoryStore {
+    async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
+        let mut store = self.lock();
+        let there = store.records.get(&record.trace_id);
+        let len = there.map_or(0, |there| there.inbox.len());
+        if there.is_some_and(|there| !there.is_stub()) || inbox_len.is_some_and(|known| known != len) {
+            return Ok(Write::Refused(refused(there)));
+        }
+        let inbox = there.map(|there| there.inbox.clone()).unwrap_or_default();
+        let record = Record { inbox, ..record.clone() };
+        self.check_size(&record)?;
+        store.records.insert(record.trace_id.clone(), record);
+        Ok(Write::Applied)
+    }
+
+    async fn claim(
+        &self,
+        trace_id: &TraceId,
+        on: &ClaimOn,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
+        let mut store = self.lock();
+        match store.records.get_mut(trace_id) {
+            Some(record) if may_claim(record, on, now) => {
+                record.lease = Some(lease.clone());
+                Ok(Claim::Granted(Box::new(record.clone())))
+            }
+            record => Ok(Claim::Refused(refused(record.as_deref()))),
+        }
+    }
+
+    async fn commit(
+        &self,
+        trace_id: &TraceId,
+        token: &LeaseToken,
+        commit: &Commit,
+    ) -> Result<Write, StoreError> {
+        let mut store = self.lock();
+        let Some(record) = store.records.get_mut(trace_id) else { return Ok(Write::Refused(None)) };
+        let holds = record.lease.as_ref().is_some_and(|lease| lease.token == *token);
+        if !holds || commit.inbox_len.is_some_and(|known| known != record.inbox.len()) {
+            return Ok(Write::Refused(refused(Some(record))));
+        }
+        let mut written = Record {
+            state: commit.state,
+            invoke_count: commit.invoke_count,
+            err: commit.err.clone(),
+            deadline: commit.deadline,
+            owed: commit.owed,
+            finish_at: commit.finish_at,
+            lease: None,
+            ..record.clone()
+        };
+        if let Some(storage) = &commit.storage {
+            written.storage.clone_from(storage);
+        }
+        if let Some(outputs) = &commit.outputs {
+            written.outputs.clone_from(outputs);
+        }
+        if commit.consume {
+            written.consumed.push(written.inbox.remove(0).receipt);
+            let surplus = written.consumed.len().saturating_sub(Record::CONSUMED_KEPT);
+            written.consumed.drain(..surplus);
+        }
+        self.check_size(&written)?;
+        *record = written;
+        Ok(Write::Applied)
+    }
+
+    async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError> {
+        let mut store = self.lock();
+        let record = match (store.records.get(trace_id), append.stub) {
+            (Some(record), _) if record.state.is_finished() => {
+                return Ok(Write::Refused(refused(Some(record))));
+            }
+            (Some(record), _) => record.clone(),
+            (None, Some((created_at, _))) => Record::stub(trace_id.clone(), created_at),
+            (None, None) => return Ok(Write::Refused(None)),
+        };
+        let receipt = &append.entry.receipt;
+        if record.consumed.contains(receipt) || record.inbox.iter().any(|entry| entry.receipt == *receipt) {
+            return Ok(Write::Applied);
+        }
+        let mut record = record;
+        record.inbox.push(append.entry.clone());
+        self.check_size(&record)?;
+        store.records.insert(trace_id.clone(), record);
+        Ok(Write::Applied)
+    }
+
+    async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError> {
+        if let Some(record) = self.lock().records.get_mut(trace_id) {
+            record.owed = false;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
+        Ok(refused(self.lock().records.get(trace_id)))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryStore {
+    async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
+        let mut store = self.lock();
+        let id = store.next_id;
+        store.next_id += 1;
+        let visible_at = self.clock.now() + delay;
+        store.messages.insert(id, Stored { message: message.clone(), visible_at, receive_count: 0 });
+        Ok(())
+    }
+
+    async fn receive(&self, max: usize, _wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+        let now = self.clock.now();
+        let mut store = self.lock();
+        let due = store.messages.iter_mut().filter(|(_, stored)| stored.visible_at <= now).take(max);
+        Ok(due
+            .map(|(id, stored)| {
+                stored.receive_count += 1;
+                stored.visible_at = now + self.visibility_timeout;
+                Delivery {
+                    message: stored.message.clone(),
+                    handle: format!("{id}-{}", stored.receive_count),
+                    receive_count: stored.receive_count,
+                }
+            })
+            .collect())
+    }
+
+    async fn delete(&self, handle: &str) -> Result<(), StoreError> {
+        let mut store = self.lock();
+        let named =
+            handle.split_once('-').and_then(|(id, count)| Some((id.parse().ok()?, count.parse().ok()?)));
+        if let Some((id, count)) = named
+            && store.messages.get(&id).is_some_and(|stored: &Stored| stored.receive_count == count)
+        {
+            store.messages.remove(&id);
+        }
+        Ok(())
+    }
+
+    fn longest_delay(&self) -> Duration {
+        self.longest_delay
+    }
+}
