@@ -228,13 +228,8 @@ impl Queue for MemoryStore {
 
     async fn delete(&self, handle: &str) -> Result<(), StoreError> {
         let mut store = self.lock();
-        let named =
-            handle.split_once('-').and_then(|(id, count)| Some((id.parse().ok()?, count.parse().ok()?)));
-        if let Some((id, count)) = named
-            && store.messages.get(&id).is_some_and(|stored: &Stored| stored.receive_count == count)
-        {
-            store.messages.remove(&id);
-        }
+        let named = |id: u64, stored: &Stored| handle == format!("{id}-{}", stored.receive_count);
+        store.messages.retain(|id, stored| !named(*id, stored));
         Ok(())
     }
 
