@@ -71,6 +71,7 @@ impl FinishCallbackClient for Posts {
 
 impl Harness {
     /// A harness around one version.
+    #[allow(clippy::missing_panics_doc, reason = "without own keys there is none to be wrong")]
     pub fn new<P: Plugin>(plugin: P) -> Result<Self, ProjectErrors> {
         let registry = Project::new("").version(plugin).build()?;
         let clock = Arc::new(ManualClock::default());
