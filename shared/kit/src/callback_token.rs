@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123";
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
     const NOW: Timestamp = Timestamp::from_millis(1_795_378_100_000);
 
     fn keys(own: &[&str]) -> CallbackKeys {

@@ -9,17 +9,20 @@ pub mod clock;
 pub mod context;
 pub mod engine;
 pub mod error;
+pub mod finish_callback_client;
 pub mod ids;
 pub mod plugin;
 pub mod prelude;
 pub mod project;
 pub mod queue;
 pub mod record;
+pub mod settings;
 pub mod sops;
 pub mod table;
 pub mod testing;
 pub mod validation;
 mod version;
+pub mod worker;
 
 /// A JSON object that keeps the order of its keys.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;

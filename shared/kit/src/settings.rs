@@ -1,0 +1,244 @@
+//! Settings from environment variables: read once at start, all that is wrong said at once by name.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use secrecy::SecretString;
+
+use crate::engine::Limits;
+
+/// One variable with a value that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct SettingError {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong with its value and what it may be. Never the value of a secret.
+    pub problem: String,
+}
+
+/// Every variable with a value that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SettingErrors(pub Vec<SettingError>);
+
+/// Reads variables and collects what is wrong with them.
+pub struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    errors: Vec<SettingError>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of the variables that `lookup` knows. An empty value counts as none.
+    pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { lookup, errors: Vec::new() }
+    }
+
+    /// The text of a variable.
+    pub fn text(&self, name: &'static str) -> Option<String> {
+        (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The text of a secret variable.
+    pub fn secret(&self, name: &'static str) -> Option<SecretString> {
+        self.text(name).map(SecretString::from)
+    }
+
+    /// A whole number within `range`.
+    pub fn number<T>(&mut self, name: &'static str, default: T, range: RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
+        let Some(text) = self.text(name) else { return default };
+        match text.parse() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (least, most) = (range.start(), range.end());
+                self.wrong(name, format!("{text:?} is not a whole number from {least} to {most}"));
+                default
+            }
+        }
+    }
+
+    /// Notes that a variable is wrong.
+    pub fn wrong(&mut self, name: &'static str, problem: impl Into<String>) {
+        self.errors.push(SettingError { name, problem: problem.into() });
+    }
+
+    /// The settings that were read, unless something is wrong.
+    pub fn finish<T>(self, settings: T) -> Result<T, SettingErrors> {
+        if self.errors.is_empty() { Ok(settings) } else { Err(SettingErrors(self.errors)) }
+    }
+}
+
+/// What a server and Lambda functions are told alike. `docs/configuration.md` has every variable.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// BKPAAS_APP_ID: the plugin's code.
+    pub app_id: String,
+    /// BKPAAS_APP_SECRET; required outside development.
+    pub app_secret: Option<SecretString>,
+    /// Whether BKPAAS_ENVIRONMENT is `dev`.
+    pub development: bool,
+    /// BKPAAS_ENVIRONMENT: dev, stag or prod.
+    pub environment: String,
+    /// BK_PLUGIN_CALLBACK_KEY: keys of the operator's own for callback tokens; the first mints.
+    pub callback_keys: Vec<SecretString>,
+    /// BK_PLUGIN_CALLBACK_DAYS: how long a callback URL is accepted.
+    pub callback_lifetime: Duration,
+    /// What callback URLs begin with, `/callback/` excluded; `None` if neither BK_PLUGIN_CALLBACK_HOST nor
+    /// BK_PLUGIN_PUBLIC_URL is set.
+    pub callback_base: Option<String>,
+    /// The engine's times and numbers.
+    pub limits: Limits,
+    /// BK_PLUGIN_BODY_LIMIT: bytes a request body may have.
+    pub body_limit: usize,
+    /// TZ: the zone of the times that `schedule` shows.
+    pub time_zone: TimeZone,
+}
+
+/// The reference takes bodies up to this (DATA_UPLOAD_MAX_MEMORY_SIZE of Django).
+const REFERENCE_BODY_LIMIT: usize = 2_621_440;
+const DAY: Duration = Duration::from_hours(24);
+
+impl Settings {
+    /// Reads what `reader` knows.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let environment = reader.text("BKPAAS_ENVIRONMENT").unwrap_or_else(|| "dev".to_owned());
+        if !["dev", "stag", "prod"].contains(&environment.as_str()) {
+            reader.wrong("BKPAAS_ENVIRONMENT", format!("{environment:?} is not dev, stag or prod"));
+        }
+        let development = environment == "dev";
+        let app_secret = reader.secret("BKPAAS_APP_SECRET");
+        if app_secret.is_none() && !development {
+            reader.wrong(
+                "BKPAAS_APP_SECRET",
+                "is required outside development: callback tokens are made with it",
+            );
+        }
+        let app_id = reader.text("BKPAAS_APP_ID");
+        if app_id.is_none() && !development {
+            reader.wrong("BKPAAS_APP_ID", "is required outside development: it is the plugin's code");
+        }
+        Self {
+            app_id: app_id.unwrap_or_else(|| "bk-plugin-demo".to_owned()),
+            app_secret,
+            development,
+            callback_keys: reader
+                .text("BK_PLUGIN_CALLBACK_KEY")
+                .iter()
+                .flat_map(|keys| keys.split(','))
+                .map(|key| SecretString::from(key.trim()))
+                .collect(),
+            callback_lifetime: DAY * reader.number("BK_PLUGIN_CALLBACK_DAYS", 90, 1..=3650),
+            callback_base: callback_base(reader, &environment),
+            environment,
+            limits: limits(reader),
+            body_limit: reader.number(
+                "BK_PLUGIN_BODY_LIMIT",
+                REFERENCE_BODY_LIMIT,
+                1024..=1024 * 1024 * 1024,
+            ),
+            time_zone: time_zone(reader),
+        }
+    }
+}
+
+fn limits(reader: &mut Reader<'_>) -> Limits {
+    // The reference's README writes the name in this way, its code in the other.
+    let days = ["SCHEDULE_PERSISTENT_DAYS", "SCHEDULE_PERSISITEN_DAYS"]
+        .into_iter()
+        .find(|name| reader.text(name).is_some())
+        .map_or(30, |name| reader.number(name, 30, 1..=3650));
+    Limits {
+        step_time_limit: Duration::from_secs(reader.number("BK_PLUGIN_STEP_TIME_LIMIT", 60, 1..=43_000)),
+        finish_callback_attempts: reader.number("BK_PLUGIN_FINISH_CALLBACK_ATTEMPTS", 12, 1..=1000),
+        keep_finished: DAY * days,
+        ..Limits::default()
+    }
+}
+
+/// Behind BlueKing's gateway callbacks come in through it: `<callback host>/<stage>`; elsewhere straight to
+/// the plugin's public URL.
+fn callback_base(reader: &mut Reader<'_>, environment: &str) -> Option<String> {
+    for name in ["BK_PLUGIN_CALLBACK_HOST", "BK_PLUGIN_PUBLIC_URL"] {
+        let Some(url) = reader.text(name) else { continue };
+        match reqwest::Url::parse(&url) {
+            Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => {}
+            _ => reader.wrong(name, format!("{url:?} is not an http or https URL")),
+        }
+        let url = url.trim_end_matches('/');
+        let path = if name == "BK_PLUGIN_CALLBACK_HOST" { environment } else { "bk_plugin" };
+        return Some(format!("{url}/{path}"));
+    }
+    None
+}
+
+/// The reference's time zone is Asia/Shanghai.
+fn time_zone(reader: &mut Reader<'_>) -> TimeZone {
+    let name = reader.text("TZ").unwrap_or_else(|| "Asia/Shanghai".to_owned());
+    TimeZone::get(name.trim_start_matches(':')).unwrap_or_else(|_| {
+        reader.wrong("TZ", format!("{name:?} is not the name of a time zone, like Asia/Shanghai or UTC"));
+        TimeZone::UTC
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingErrors> {
+        let lookup = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let mut reader = Reader::new(&lookup);
+        let settings = Settings::read(&mut reader);
+        reader.finish(settings)
+    }
+
+    #[test]
+    fn nothing_is_needed_in_development() {
+        let settings = read(&[]).unwrap();
+        assert!(settings.development && settings.app_secret.is_none());
+        assert_eq!(settings.limits.keep_finished, 30 * DAY);
+    }
+
+    #[test]
+    fn everything_wrong_is_named() {
+        let said = read(&[
+            ("BKPAAS_ENVIRONMENT", "prod"),
+            ("SCHEDULE_PERSISTENT_DAYS", "many"),
+            ("TZ", "Mars/Olympus"),
+            ("BK_PLUGIN_PUBLIC_URL", "plugin.example.com"),
+        ])
+        .unwrap_err()
+        .to_string();
+        for name in
+            ["BKPAAS_APP_SECRET", "BKPAAS_APP_ID", "SCHEDULE_PERSISTENT_DAYS", "TZ", "BK_PLUGIN_PUBLIC_URL"]
+        {
+            assert!(said.contains(name), "{name} in {said}");
+        }
+    }
+
+    #[test]
+    fn callbacks_come_through_the_gateway_if_there_is_one() {
+        let gateway = ("BK_PLUGIN_CALLBACK_HOST", "https://gw.example.com/api/bp-demo/");
+        let base = |variables: &[(&str, &str)]| read(variables).unwrap().callback_base;
+        assert_eq!(base(&[gateway]).unwrap(), "https://gw.example.com/api/bp-demo/dev");
+        let public = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
+        assert_eq!(base(&[public]).unwrap(), "https://plugin.example.com/bk_plugin");
+        assert_eq!(base(&[]), None);
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let settings =
+            read(&[("BKPAAS_APP_SECRET", "hunter2"), ("BK_PLUGIN_CALLBACK_KEY", "k1,k2")]).unwrap();
+        let printed = format!("{settings:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains("k1"), "{printed}");
+        assert_eq!(settings.callback_keys.len(), 2);
+    }
+}
