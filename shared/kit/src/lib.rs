@@ -24,5 +24,8 @@ pub mod validation;
 mod version;
 pub mod worker;
 
+/// The type of secrets in [`settings`]: it does not print.
+pub use secrecy;
+
 /// A JSON object that keeps the order of its keys.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;
