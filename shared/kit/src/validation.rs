@@ -131,7 +131,7 @@ impl fmt::Display for Invalid {
 }
 
 /// What is wrong with one field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Where, as a path: `options.name`, `list[2]`. Empty if it is about all fields together.
     pub field: String,

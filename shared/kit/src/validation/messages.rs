@@ -2,7 +2,7 @@
 //!
 //! Nothing here may repeat a value that was sent.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use jsonschema::{
     JsonType, ValidationError,
@@ -61,32 +61,29 @@ pub(super) fn no_member(field: &str, reasons: &[Problem]) -> String {
 
 /// The refused fields together with whatever the validator finds wrong with the others.
 pub(super) fn complete<'v>(
-    refused: Vec<Problem>,
+    mut refused: Vec<Problem>,
     errors: impl Iterator<Item = ValidationError<'v>>,
 ) -> Vec<Problem> {
     let mut found = Vec::new();
     errors.for_each(|error| collect(&error, &mut found));
 
-    let already_refused = refused.len();
-    let mut problems = refused;
-    for problem in found {
-        let said = problems.contains(&problem);
-        let refused = &problems[..already_refused];
-        let explained = refused.iter().any(|refused| {
-            is_within(&problem.field, &refused.field)
-                || problem.message == NO_MEMBER && is_within(&refused.field, &problem.field)
-        });
-        if !said && !explained {
-            problems.push(problem);
-        }
-    }
-    problems
+    // Sets, because a list sent by a caller may hold a great many wrong values.
+    let fields: HashSet<&str> = refused.iter().map(|problem| problem.field.as_str()).collect();
+    let outer_fields: HashSet<&str> = fields.iter().flat_map(|field| enclosing(field)).collect();
+    let mut said = HashSet::new();
+    found.retain(|problem| {
+        let explained = enclosing(&problem.field).any(|outer| fields.contains(outer))
+            || problem.message == NO_MEMBER && outer_fields.contains(problem.field.as_str());
+        !explained && said.insert(problem.clone())
+    });
+    refused.extend(found);
+    refused
 }
 
-/// Whether a path is another or leads below it.
-fn is_within(path: &str, outer: &str) -> bool {
-    path.strip_prefix(outer)
-        .is_some_and(|rest| rest.is_empty() || outer.is_empty() || rest.starts_with(['.', '[']))
+/// A path and all that lead to it: `a.b[1]`, `a.b` and `a`.
+fn enclosing(path: &str) -> impl Iterator<Item = &str> {
+    let ends = path.match_indices(['.', '[']).map(|(end, _)| &path[..end]);
+    ends.chain([path])
 }
 
 fn collect(error: &ValidationError<'_>, problems: &mut Vec<Problem>) {
