@@ -1,11 +1,16 @@
 //! The JSON Schema of a plugin's inputs, outputs and context, in the shape the reference gives it.
 //!
-//! A Rust type has two schemas here. [`source`] is what `schemars` makes of it, as draft 7: it knows which
-//! fields may be null and how wide an integer is, and values are checked against it. [`of`] is what `detail`
-//! shows: the same rewritten as pydantic v1 would have written it, because forms are built from that text.
+//! A Rust type has two schemas here. Its source is what `schemars` makes of it, as draft 7: it knows which
+//! fields may be null and how wide an integer is, and values are checked against it. What [`of`] gives is what
+//! `detail` shows: the same rewritten as pydantic v1 would have written it, because forms are built from it.
+//!
+//! A bound that equals the one of the Rust type (`range(min = 0)` on a `u32`) cannot be told from it and does
+//! not show; give the field a wider type if forms should see it.
 
 mod presentation;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use presentation::present;
 pub use presentation::title_of;

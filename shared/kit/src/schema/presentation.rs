@@ -120,7 +120,7 @@ impl<'s> Presenter<'s> {
                     members.for_each(|(_, schema)| self.rewrite(schema));
                 }
                 "items" | "not" | "if" | "then" | "else" | "contains" | "propertyNames" => {
-                    self.rewrite(value)
+                    self.rewrite(value);
                 }
                 "additionalProperties" if value.is_object() => self.rewrite(value),
                 _ => {}

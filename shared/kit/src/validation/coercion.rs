@@ -158,14 +158,16 @@ impl Walk<'_> {
     /// A value that fits a member as it is belongs to it. Text does not count as fitting: forms send everything
     /// as text, so the members are tried in their order, and `"1"` for "integer or text" is the integer.
     fn union(&mut self, members: &[Member], value: &mut Value, place: &Place<'_>) {
-        let container = value.is_array() || value.is_object();
-        let fitting = members.iter().filter(|member| !value.is_string() && member.validator.is_valid(value));
-        let candidates: Vec<&Member> = fitting.collect();
-        if container && !candidates.is_empty() {
-            return;
+        let fits = |member: &&Member| !value.is_string() && member.validator.is_valid(value);
+        let fitting: Vec<&Member> = members.iter().filter(fits).collect();
+        if let [only] = fitting.as_slice()
+            && (value.is_array() || value.is_object())
+        {
+            // In place, as there is nothing else to try: a copy of a list or an object may be large.
+            return self.node(&only.node, value, place);
         }
         let mut reasons = Vec::new();
-        for member in candidates.into_iter().chain(members) {
+        for member in fitting.into_iter().chain(members) {
             let mut attempt = value.clone();
             let mut walk = Walk { definitions: self.definitions, problems: Vec::new() };
             walk.node(&member.node, &mut attempt, place);

@@ -131,6 +131,8 @@ fn a_union_takes_the_first_member_that_fits() {
         (json!(true), json!(true)),
         (json!(1.5), json!("1.5")),
         (json!(["1"]), json!([1])),
+        // To JSON Schema 1.0 is an integer already, to serde it is none.
+        (json!([1.0]), json!([1])),
     ] {
         assert_eq!(checked(json!({ "either": given })), Ok(json!({ "either": taken })));
     }
@@ -185,6 +187,20 @@ fn messages_say_what_is_expected() {
     assert_refused(json!({"pair": [1]}), "pair: wrong tuple length 1, expected 2");
     assert_refused(json!({"tree": {}}), "tree.name: field required");
     assert_refused(json!({"step": {"do": "jump"}}), "step: value is none of the permitted kinds");
+}
+
+#[test]
+fn no_message_repeats_a_value() {
+    for name in model().schema()["properties"].as_object().unwrap().keys() {
+        for value in
+            [json!("hunter2"), json!(["hunter2", "hunter2"]), json!({"name": {"hunter2": "hunter2"}})]
+        {
+            if let Err(invalid) = model().check(values(json!({ name: value }))) {
+                let messages: Vec<_> = invalid.problems.iter().map(|problem| &problem.message).collect();
+                assert!(!messages.iter().any(|message| message.contains("hunter2")), "{messages:?}");
+            }
+        }
+    }
 }
 
 #[test]
