@@ -16,6 +16,7 @@ pub mod prelude;
 pub mod project;
 pub mod queue;
 pub mod record;
+pub mod schema;
 pub mod settings;
 pub mod sops;
 pub mod table;
