@@ -23,11 +23,15 @@ use tokio::sync::Semaphore;
 
 const RECEIVED_AT_ONCE: usize = 64;
 
+/// How long an invocation waits between two steps: about as long as a step takes, or the wake-up would come
+/// before the commit.
+const INTERVAL: Duration = Duration::from_millis(50);
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut argument = |default: u64| arguments.next().map_or(Ok(default), |text| text.parse());
-    let (invocations, seconds, bytes) = (argument(256)?, argument(5)?, argument(1000)?);
+    let (invocations, seconds, bytes) = (argument(1024)?, argument(5)?, argument(1000)?);
     for durability in [Durability::PowerLoss, Durability::ProcessCrash] {
         let folder = tempfile::tempdir_in(".")?;
         let options = SqliteOptions { durability, ..SqliteOptions::default() };
@@ -65,18 +69,22 @@ async fn run(store: &Arc<SqliteStore>, invocations: u64, time: Duration) -> Resu
             let Ok(permit) = runners.clone().acquire_owned().await else { break };
             let (store, steps) = (store.clone(), steps.clone());
             tokio::spawn(async move {
-                if let Err(error) = step(&store, delivery).await {
-                    println!("{error}");
+                match step(&store, delivery).await {
+                    Ok(made) => drop(steps.fetch_add(u64::from(made), Ordering::Relaxed)),
+                    Err(error) => println!("{error}"),
                 }
-                steps.fetch_add(1, Ordering::Relaxed);
                 drop(permit);
             });
         }
     }
-    Ok(steps.load(Ordering::Relaxed))
+    let made = steps.load(Ordering::Relaxed);
+    // Steps that are under way end before the store is closed.
+    runners.acquire_many(u32::try_from(invocations).unwrap_or(1)).await.ok();
+    Ok(made)
 }
 
-async fn step(store: &SqliteStore, delivery: Delivery) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// Whether a step was made; a wake-up that comes too early is put back.
+async fn step(store: &SqliteStore, delivery: Delivery) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let Message::WakeUp(WakeUp { trace_id, after_step, .. }) = delivery.message else {
         return Err("a message of another kind".into());
     };
@@ -84,9 +92,11 @@ async fn step(store: &SqliteStore, delivery: Delivery) -> Result<(), Box<dyn Err
     let lease = Lease { token: LeaseToken::random(), until: now + Duration::from_mins(1) };
     let on = bk_plugin_kit::table::ClaimOn::Step(after_step);
     let Claim::Granted(record) = store.claim(&trace_id, &on, &lease, now).await? else {
-        return Err("a claim was refused".into());
+        store.send(&wake_up(&trace_id, after_step), INTERVAL).await?;
+        store.delete(&delivery.handle).await?;
+        return Ok(false);
     };
-    store.send(&wake_up(&trace_id, after_step + 1), Duration::ZERO).await?;
+    store.send(&wake_up(&trace_id, after_step + 1), INTERVAL).await?;
     let commit = Commit {
         state: State::Poll,
         invoke_count: record.invoke_count + 1,
@@ -104,7 +114,7 @@ async fn step(store: &SqliteStore, delivery: Delivery) -> Result<(), Box<dyn Err
         return Err("a commit was refused".into());
     };
     store.delete(&delivery.handle).await?;
-    Ok(())
+    Ok(true)
 }
 
 fn wake_up(trace_id: &TraceId, after_step: u32) -> Message {
