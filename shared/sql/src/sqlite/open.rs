@@ -213,3 +213,22 @@ fn describe(path: &Path, error: sqlx::Error) -> OpenError {
         _ => OpenError::Failed { path, source: error.into() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Permission bits do not stop root, so the error is made by a connection that may only read.
+    #[tokio::test]
+    async fn a_refused_write_is_told_as_read_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let options = SqliteConnectOptions::new().filename(&path);
+        options.clone().create_if_missing(true).connect().await.unwrap().close().await.unwrap();
+        let mut connection = options.read_only(true).connect().await.unwrap();
+        let error = sqlx::query("CREATE TABLE t (c)").execute(&mut connection).await.unwrap_err();
+        let told = describe(&path, error);
+        assert!(matches!(told, OpenError::ReadOnly { .. }), "{told}");
+        assert!(told.to_string().contains("a.db"), "{told}");
+    }
+}
