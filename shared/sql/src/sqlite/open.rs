@@ -216,7 +216,10 @@ fn describe(path: &Path, error: sqlx::Error) -> OpenError {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::AssertSqlSafe;
+
     use super::*;
+    use crate::sqlite::table;
 
     /// Permission bits do not stop root, so the error is made by a connection that may only read.
     #[tokio::test]
@@ -230,5 +233,23 @@ mod tests {
         let told = describe(&path, error);
         assert!(matches!(told, OpenError::ReadOnly { .. }), "{told}");
         assert!(told.to_string().contains("a.db"), "{told}");
+    }
+
+    /// Each statement finds its rows by an index, however many there are. Only rows that came as a parameter
+    /// are gone through one by one; SQLite lists them as a virtual table.
+    #[tokio::test]
+    async fn no_statement_goes_through_a_whole_table() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        MIGRATIONS.run(&mut connection).await.unwrap();
+        for statement in table::STATEMENTS.into_iter().chain(queue::STATEMENTS) {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).fetch_all(&mut connection).await.unwrap();
+            for (.., line) in plan {
+                println!("{line}");
+                let scans = line.starts_with("SCAN") && !line.contains("VIRTUAL TABLE");
+                assert!(!scans || line.contains("CONSTANT ROW"), "{statement}: {line}");
+            }
+        }
     }
 }

@@ -9,8 +9,39 @@ use bk_plugin_kit::table::StoreError;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;
+use super::table::parameter;
 use super::writer::{Answer, Counters, Job, take};
 use crate::rows::text;
+
+const RELEASE_ALL: &str = "UPDATE messages SET visible_at = ?1 WHERE receive_count > 0 AND visible_at > ?1";
+
+const SEND: &str = "\
+    INSERT INTO messages (id, visible_at, receive_count, body) \
+    SELECT value ->> 0, value ->> 1, 0, value ->> 2 FROM json_each(?1)";
+
+/// With CROSS JOIN, SQLite keeps to that order: one look-up a handle.
+const DELETE: &str = "\
+    DELETE FROM messages WHERE id IN (\
+        SELECT messages.id FROM json_each(?1) AS gone CROSS JOIN messages \
+        ON messages.id = gone.value ->> 0 AND messages.receive_count = gone.value ->> 1)";
+
+const BURY: &str = "\
+    INSERT INTO dead_letters (message_id, receive_count, body, reason, buried_at) \
+    SELECT id, receive_count, body, ?3, ?4 FROM messages WHERE id = ?1 AND receive_count = ?2";
+
+const DUE: &str = "\
+    SELECT id, receive_count + 1 AS receive_count, body FROM messages \
+    WHERE visible_at <= ?1 ORDER BY visible_at, id LIMIT ?2";
+
+const HIDE: &str = "\
+    UPDATE messages SET visible_at = ?1, receive_count = receive_count + 1 \
+    WHERE id IN (SELECT value FROM json_each(?2))";
+
+const NEXT_DUE: &str = "SELECT min(visible_at) FROM messages";
+
+/// The statements that are run over and over.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, BURY, DUE, HIDE, NEXT_DUE];
 
 /// Rows of messages taken by one statement at most, whatever the receivers ask for.
 const MOST_RECEIVED: usize = 1024;
@@ -143,8 +174,7 @@ pub(super) async fn release_all(
     connection: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let sql = "UPDATE messages SET visible_at = ?1 WHERE receive_count > 0 AND visible_at > ?1";
-    sqlx::query(sql).bind(now.as_millis()).execute(connection).await.map(drop)
+    sqlx::query(RELEASE_ALL).bind(now.as_millis()).execute(connection).await.map(drop)
 }
 
 pub(super) async fn send(
@@ -159,22 +189,15 @@ pub(super) async fn send(
         .iter()
         .map(|send| (take(&mut counters.message), send.visible_at.as_millis(), send.body.as_str()))
         .collect();
-    let sql = "INSERT INTO messages (id, visible_at, receive_count, body) \
-               SELECT value ->> 0, value ->> 1, 0, value ->> 2 FROM json_each(?1)";
-    sqlx::query(sql).bind(super::table::parameter(&rows)?).execute(connection).await.map(drop)
+    sqlx::query(SEND).bind(parameter(&rows)?).execute(connection).await.map(drop)
 }
 
-pub(super) async fn delete(connection: &mut SqliteConnection, deletes: &[Delete]) -> Result<(), sqlx::Error> {
-    if deletes.is_empty() {
+pub(super) async fn delete(connection: &mut SqliteConnection, handles: &[Handle]) -> Result<(), sqlx::Error> {
+    if handles.is_empty() {
         return Ok(());
     }
-    let handles: Vec<_> =
-        deletes.iter().map(|delete| (delete.handle.id, delete.handle.receive_count)).collect();
-    // CROSS JOIN: SQLite keeps to that order, one look-up a handle.
-    let sql = "DELETE FROM messages WHERE id IN (\
-                   SELECT messages.id FROM json_each(?1) AS gone CROSS JOIN messages \
-                   ON messages.id = gone.value ->> 0 AND messages.receive_count = gone.value ->> 1)";
-    sqlx::query(sql).bind(super::table::parameter(&handles)?).execute(connection).await.map(drop)
+    let gone: Vec<_> = handles.iter().map(|handle| (handle.id, handle.receive_count)).collect();
+    sqlx::query(DELETE).bind(parameter(&gone)?).execute(connection).await.map(drop)
 }
 
 pub(super) async fn bury(
@@ -183,22 +206,16 @@ pub(super) async fn bury(
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     for Bury { handle, reason, .. } in burials {
-        let sql = "INSERT INTO dead_letters (message_id, receive_count, body, reason, buried_at) \
-                   SELECT id, receive_count, body, ?3, ?4 FROM messages WHERE id = ?1 AND receive_count = ?2";
-        sqlx::query(sql)
+        sqlx::query(BURY)
             .bind(handle.id)
             .bind(handle.receive_count)
             .bind(reason.as_str())
             .bind(now.as_millis())
             .execute(&mut *connection)
             .await?;
-        sqlx::query("DELETE FROM messages WHERE id = ?1 AND receive_count = ?2")
-            .bind(handle.id)
-            .bind(handle.receive_count)
-            .execute(&mut *connection)
-            .await?;
     }
-    Ok(())
+    let handles: Vec<_> = burials.iter().map(|bury| bury.handle).collect();
+    delete(connection, &handles).await
 }
 
 /// Takes up to `wanted` due messages, the one due first in front, and hides them until `hidden_until`.
@@ -208,9 +225,7 @@ pub(super) async fn receive(
     now: Timestamp,
     hidden_until: Timestamp,
 ) -> Result<Vec<MessageRow>, sqlx::Error> {
-    let sql = "SELECT id, receive_count + 1 AS receive_count, body FROM messages \
-               WHERE visible_at <= ?1 ORDER BY visible_at, id LIMIT ?2";
-    let rows: Vec<MessageRow> = sqlx::query_as(sql)
+    let rows: Vec<MessageRow> = sqlx::query_as(DUE)
         .bind(now.as_millis())
         .bind(i64::try_from(wanted.min(MOST_RECEIVED)).unwrap_or(i64::MAX))
         .fetch_all(&mut *connection)
@@ -219,19 +234,12 @@ pub(super) async fn receive(
         return Ok(rows);
     }
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let sql = "UPDATE messages SET visible_at = ?1, receive_count = receive_count + 1 \
-               WHERE id IN (SELECT value FROM json_each(?2))";
-    sqlx::query(sql)
-        .bind(hidden_until.as_millis())
-        .bind(super::table::parameter(&ids)?)
-        .execute(connection)
-        .await?;
+    sqlx::query(HIDE).bind(hidden_until.as_millis()).bind(parameter(&ids)?).execute(connection).await?;
     Ok(rows)
 }
 
 /// When the next message can be received.
 pub(super) async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
-    let at: Option<i64> =
-        sqlx::query_scalar("SELECT min(visible_at) FROM messages").fetch_one(connection).await?;
+    let at: Option<i64> = sqlx::query_scalar(NEXT_DUE).fetch_one(connection).await?;
     Ok(at.map(Timestamp::from_millis))
 }

@@ -75,6 +75,25 @@ const INSERT_ENTRIES: &str = "\
 
 const DELETE_ENTRIES: &str = "DELETE FROM inbox WHERE seq IN (SELECT value FROM json_each(?1))";
 
+const EXPIRE: &str = "\
+    DELETE FROM invocations WHERE id IN (\
+        SELECT id FROM invocations WHERE expires_at <= ?1 AND state IN (?2, ?3, ?4) LIMIT ?5)";
+
+/// The statements that are run over and over.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 10] = [
+    RECORDS,
+    HEADS,
+    INSERT_INVOCATIONS,
+    UPDATE_INVOCATIONS,
+    INSERT_CALLS,
+    PUT_LEASES,
+    DELETE_LEASES,
+    INSERT_ENTRIES,
+    DELETE_ENTRIES,
+    EXPIRE,
+];
+
 /// Asks for a change of one record.
 pub(super) struct Change {
     trace_id: TraceId,
@@ -175,10 +194,8 @@ pub(super) async fn expire(
     now: Timestamp,
     at_most: u32,
 ) -> Result<u64, sqlx::Error> {
-    let sql = "DELETE FROM invocations WHERE id IN (\
-                   SELECT id FROM invocations WHERE expires_at <= ?1 AND state IN (?2, ?3, ?4) LIMIT ?5)";
     let deletable = [State::Empty, State::Success, State::Fail];
-    let mut query = sqlx::query(sql).bind(now.as_millis());
+    let mut query = sqlx::query(EXPIRE).bind(now.as_millis());
     for state in deletable {
         query = query.bind(u8::from(state));
     }

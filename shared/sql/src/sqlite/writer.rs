@@ -16,6 +16,9 @@ use super::{SqliteOptions, queue, store_error, table};
 /// Jobs done in one transaction at most. It bounds how long the first one waits for the last.
 pub(super) const MOST_JOBS: usize = 512;
 
+/// It is not known when the next message is due: the next receive has to look.
+const LOOK: Option<Timestamp> = Some(Timestamp::from_millis(i64::MIN));
+
 /// Where the answer to a job goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -121,9 +124,16 @@ impl Writer {
         options: SqliteOptions,
         lock: File,
     ) -> Self {
-        // Looking costs one statement, at the first receive.
-        let next_due = Some(Timestamp::from_millis(i64::MIN));
-        Self { connection, jobs, counters, options, parked: Vec::new(), next_due, closing: Vec::new(), lock }
+        Self {
+            connection,
+            jobs,
+            counters,
+            options,
+            parked: Vec::new(),
+            next_due: LOOK,
+            closing: Vec::new(),
+            lock,
+        }
     }
 
     /// Works until the store is closed or dropped.
@@ -217,16 +227,27 @@ impl Writer {
         if batch.len() + wanted == 0 {
             return Ok(Done::nothing(due_at));
         }
-        self.statement("BEGIN IMMEDIATE").await.map_err(Failure::Transaction)?;
-        let done = match self.work(batch, wanted, now, due_at).await {
-            Ok(done) => self.statement("COMMIT").await.map(|()| done).map_err(Failure::Transaction),
-            Err(error) => Err(Failure::Statement(error)),
-        };
+        let done = self.transaction(batch, wanted, now, due_at).await;
         if done.is_err() {
             // After some errors SQLite has rolled back already; then this fails, and that is well.
             self.statement("ROLLBACK").await.ok();
+            // Whatever is in the queue now, the next receive looks.
+            self.next_due = LOOK;
         }
         done
+    }
+
+    async fn transaction(
+        &mut self,
+        batch: &Batch,
+        wanted: usize,
+        now: Timestamp,
+        due_at: Option<Timestamp>,
+    ) -> Result<Done, Failure> {
+        self.statement("BEGIN IMMEDIATE").await.map_err(Failure::Transaction)?;
+        let done = self.work(batch, wanted, now, due_at).await.map_err(Failure::Statement)?;
+        self.statement("COMMIT").await.map_err(Failure::Transaction)?;
+        Ok(done)
     }
 
     async fn statement(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -248,7 +269,8 @@ impl Writer {
         let limit = self.options.largest_record;
         done.changes = table::change(connection, &batch.changes, &mut self.counters, limit).await?;
         queue::send(connection, &batch.sends, &mut self.counters).await?;
-        queue::delete(connection, &batch.deletes).await?;
+        let handles: Vec<_> = batch.deletes.iter().map(|delete| delete.handle).collect();
+        queue::delete(connection, &handles).await?;
         queue::bury(connection, &batch.burials, now).await?;
         if wanted > 0 {
             let hidden_until = now + self.options.visibility_timeout;

@@ -112,7 +112,7 @@ impl Fixture {
 pub(crate) fn record(state: State) -> Record {
     let mut record = Record::stub(TraceId::random(), START);
     record.state = state;
-    record.plugin_version = "1.0.0".to_owned();
+    record.plugin_version.push_str("1.0.0");
     record.invoke_count = 1;
     record.inputs.insert("b".to_owned(), json!("\u{0} is kept, so is 中文"));
     record.inputs.insert("a".to_owned(), json!(1.5));

@@ -114,8 +114,8 @@ async fn a_waiting_receive_does_nothing_and_wakes_at_once() {
     let fixture = Fixture::new().await;
     let store = fixture.store.clone();
     let receiver = tokio::spawn(async move {
-        let received = store.receive(10, Duration::from_secs(20)).await.unwrap();
-        (received, Instant::now())
+        let deliveries = store.receive(10, Duration::from_secs(20)).await.unwrap();
+        (deliveries.len(), Instant::now())
     });
     settle().await;
     let asked = fixture.clock.asked.load(Ordering::Relaxed);
@@ -128,9 +128,9 @@ async fn a_waiting_receive_does_nothing_and_wakes_at_once() {
 
     let sent_at = Instant::now();
     fixture.store.send(&message(), NOW).await.unwrap();
-    let (received, received_at) = receiver.await.unwrap();
-    assert_eq!(received.len(), 1);
-    assert!(received_at - sent_at < Duration::from_millis(50), "{:?}", received_at - sent_at);
+    let (count, woken_at) = receiver.await.unwrap();
+    assert_eq!(count, 1);
+    assert!(woken_at - sent_at < Duration::from_millis(50), "{:?}", woken_at - sent_at);
 }
 
 #[tokio::test]

@@ -280,7 +280,7 @@ async fn append_is_idempotent_by_receipt() {
     for _ in 0..2 {
         applied(fixture.store.append(&trace_id, &late(&one)).await.unwrap());
     }
-    assert_eq!(fixture.read(&trace_id).await.inbox, [one.clone()]);
+    assert_eq!(fixture.read(&trace_id).await.inbox, std::slice::from_ref(&one));
 
     // Nor is it added again after a step was given it, even if that was the last one.
     let lease = fixture.leased(&trace_id).await;
