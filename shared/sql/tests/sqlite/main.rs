@@ -3,6 +3,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "checks read better around the call they check")]
 
 mod fixture;
+mod grouping;
 mod opening;
 mod queue;
 mod table;
