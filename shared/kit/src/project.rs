@@ -248,6 +248,8 @@ pub struct Detail {
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Forms {
+    /// Text of form.js; null if the version has none.
+    #[schema(required = true)]
     renderform: Option<String>,
 }
 

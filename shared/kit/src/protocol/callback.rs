@@ -79,8 +79,8 @@ impl IntoResponse for Rejected {
         (status = 200, body = CallbackAnswer, description = "Stored: it will be handed to a step"),
         (status = 400, body = CallbackAnswer, description = "A bad token, not JSON, or nothing waits for it"),
         (status = 403, body = Failure, description = "Not through the gateway"),
-        (status = 413, body = CallbackAnswer),
-        (status = 503, body = CallbackAnswer),
+        (status = 413, body = CallbackAnswer, description = "The body, or the invocation with it, is too large"),
+        (status = 503, body = CallbackAnswer, description = "The store is down: call again later"),
     )
 )]
 pub(super) async fn callback(

@@ -30,8 +30,8 @@ pub(super) fn answers(registry: &Registry) -> HashMap<String, Bytes> {
     tag = "plugin",
     params(("version" = String, Path, description = "A version that meta names")),
     responses(
-        (status = 200, body = Envelope<Detail>),
-        (status = 403, body = Failure),
+        (status = 200, body = Envelope<Detail>, description = "As asked"),
+        (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"),
         (status = 404, body = Failure, description = "There is no such version"),
     )
 )]

@@ -40,7 +40,7 @@ pub(super) struct Call {
     #[schema(value_type = String, pattern = "^/bk_plugin/plugin_api/")]
     url: PathAndQuery,
     /// `get` or `post`, in any case.
-    #[schema(value_type = String, pattern = "^(?i)(get|post)$")]
+    #[schema(value_type = String, pattern = "^([Gg][Ee][Tt]|[Pp][Oo][Ss][Tt])$")]
     method: Method,
     /// The user the route is called for.
     username: String,
@@ -72,11 +72,11 @@ pub(super) struct Call {
     )),
     responses(
         (status = 200, body = Traced<serde_json::Value>, description = "What the route answered, whatever its status"),
-        (status = 400, body = Failure),
+        (status = 400, body = Failure, description = "Not JSON, or keys that are missing or wrong"),
         (status = 403, body = Failure, description = "Not through the gateway"),
         (status = 404, body = Failure, description = "There is no such route"),
-        (status = 413, body = Failure),
-        (status = 415, body = Failure),
+        (status = 413, body = Failure, description = "The body is too large"),
+        (status = 415, body = Failure, description = "The body is neither JSON nor a form"),
         (status = 500, body = Failure, description = "The route failed unexpectedly"),
     )
 )]

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use utoipa::{IntoResponses, OpenApi};
+use utoipa::{IntoResponses, Modify, OpenApi, openapi as document};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::envelope::{Failure, json_bytes};
@@ -41,9 +41,24 @@ use super::{callback, detail, dispatch, invoke, logs, meta, schedule};
         (name = "plugin", description = "The plugin interface"),
         (name = "author", description = "The author's own routes; what they take and answer is theirs"),
         (name = "development", description = "Only in development"),
-    )
+    ),
+    modifiers(&NoSharedIds)
 )]
 struct Document;
+
+/// An operation id names one operation, and the author's routes have any method.
+struct NoSharedIds;
+
+impl Modify for NoSharedIds {
+    fn modify(&self, whole: &mut document::OpenApi) {
+        for item in whole.paths.paths.values_mut() {
+            let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+            let operations = methods.into_iter().flatten();
+            let operations = operations.filter(|it| it.tags.iter().flatten().any(|tag| tag == "author"));
+            operations.for_each(|operation| operation.operation_id = None);
+        }
+    }
+}
 
 /// What the author's routes answer.
 #[derive(IntoResponses)]

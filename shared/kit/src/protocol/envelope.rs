@@ -48,7 +48,7 @@ pub(super) struct Failure {
     /// False.
     result: bool,
     /// Null.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     data: (),
     /// What is wrong, for a person to read.
     #[schema(value_type = String)]

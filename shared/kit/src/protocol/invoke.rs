@@ -35,12 +35,13 @@ pub(super) struct InvokeRequest {
 #[derive(Serialize, ToSchema)]
 pub(super) struct InvokeData {
     /// What the first step put out; null if it failed.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, required = true)]
     outputs: Value,
     /// 2 POLL, 3 CALLBACK, 4 SUCCESS, 5 FAIL.
     #[schema(value_type = u8, minimum = 2, maximum = 5)]
     state: InvocationState,
     /// Why it failed; null if it did not.
+    #[schema(required = true)]
     err: Option<String>,
 }
 
@@ -54,12 +55,12 @@ pub(super) struct InvokeData {
     params(("version" = String, Path, description = "A version that meta names")),
     request_body = InvokeRequest,
     responses(
-        (status = 200, body = Traced<InvokeData>),
+        (status = 200, body = Traced<InvokeData>, description = "How the first step ended"),
         (status = 400, body = Failure, description = "Not JSON, or not an object with inputs and context"),
         (status = 403, body = Failure, description = "Not through the gateway"),
         (status = 404, body = Failure, description = "There is no such version"),
-        (status = 413, body = Failure),
-        (status = 415, body = Failure),
+        (status = 413, body = Failure, description = "The body is too large"),
+        (status = 415, body = Failure, description = "The body is neither JSON nor a form"),
         (status = 500, body = Failure, description = "The invocation could not be stored: there is none"),
     )
 )]

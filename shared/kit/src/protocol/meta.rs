@@ -48,7 +48,7 @@ pub(super) fn answer(registry: &Registry, settings: &ProtocolSettings) -> Bytes 
     get,
     path = "/bk_plugin/meta",
     tag = "plugin",
-    responses((status = 200, body = Envelope<MetaData<'static>>), (status = 403, body = Failure))
+    responses((status = 200, body = Envelope<MetaData<'static>>, description = "As asked"), (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"))
 )]
 pub(super) async fn meta(_: Admitted<AnyCaller>, State(service): State<Arc<Service>>) -> Response {
     json_bytes(StatusCode::OK, service.meta.clone())

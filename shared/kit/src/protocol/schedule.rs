@@ -71,8 +71,8 @@ fn local_time(at: Timestamp, zone: &TimeZone) -> String {
     tag = "plugin",
     params(("trace_id" = String, Path, description = "The trace_id that invoke answered")),
     responses(
-        (status = 200, body = Traced<ScheduleData>, description = "Or, of an unknown id, result false"),
-        (status = 403, body = Failure),
+        (status = 200, body = Traced<ScheduleData>, description = "Of an unknown id result is false and data null"),
+        (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"),
         (status = 503, body = Failure, description = "The store has been down for longer than it is asked again"),
     )
 )]

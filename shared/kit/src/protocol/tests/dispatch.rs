@@ -19,13 +19,13 @@ async fn dispatch(body: Value) -> Answer {
     dispatch_as(&fixture(|_| {}).routes, "application/json", body.to_string()).await
 }
 
-fn call(url: &str, method: &str, data: Value) -> Value {
+fn call(url: &str, method: &str, data: &Value) -> Value {
     json!({"url": format!("/bk_plugin/plugin_api{url}"), "method": method, "username": "tester", "data": data})
 }
 
 #[tokio::test]
 async fn get_has_data_in_the_query() {
-    let answer = dispatch(call("/with/?q=1&q=2", "GET", json!({"a": [1, 2], "d": {"x": 1}}))).await;
+    let answer = dispatch(call("/with/?q=1&q=2", "GET", &json!({"a": [1, 2], "d": {"x": 1}}))).await;
     assert_eq!((answer.status, &answer.body["result"], answer.message()), (200, &json!(true), "success"),);
     assert_eq!(
         answer.body["data"],
@@ -38,18 +38,18 @@ async fn get_has_data_in_the_query() {
             "body": "",
         })
     );
-    let own_query = dispatch(call("/with?q=1", "get", json!({}))).await;
+    let own_query = dispatch(call("/with?q=1", "get", &json!({}))).await;
     assert_eq!(
         (&own_query.body["data"]["query"], &own_query.body["data"]["path"]),
         (&json!("q=1"), &json!("/bk_plugin/plugin_api/with"))
     );
-    let null = dispatch(call("/with/", "GET", json!({"a": null}))).await;
+    let null = dispatch(call("/with/", "GET", &json!({"a": null}))).await;
     assert!(null.is_failure(400) && null.message().starts_with("输入不合法: data: a "), "{}", null.body);
 }
 
 #[tokio::test]
 async fn post_has_data_in_the_body() {
-    let mut body = call("/with/", "POST", json!({"x": {"y": [1, null]}, "z": 1}));
+    let mut body = call("/with/", "POST", &json!({"x": {"y": [1, null]}, "z": 1}));
     body["dumped_data"] = json!(r#"{"z": 2}"#);
     let answer = dispatch(body).await;
     assert_eq!(answer.status, 200, "whatever the status of the route");
@@ -117,7 +117,7 @@ async fn failures_of_the_route() {
         ("/panic/", 500, "unknow error, please contact plugin developers: panicked: boom"),
         ("/unexpected", 500, "unknow error, please contact plugin developers: boom"),
     ] {
-        let answer = dispatch(call(url, "GET", json!({}))).await;
+        let answer = dispatch(call(url, "GET", &json!({}))).await;
         assert!(answer.is_failure(status), "{}", answer.body);
         assert_eq!(answer.message(), message);
     }
@@ -130,14 +130,14 @@ async fn failures_of_the_route() {
             json!({"result": false, "data": null, "message": "method POST is not allowed here"}),
         ),
     ] {
-        let answer = dispatch(call(url, method, json!({}))).await;
+        let answer = dispatch(call(url, method, &json!({}))).await;
         assert_eq!((answer.status, &answer.body["result"], &answer.body["data"]), (200, &json!(true), &data));
     }
 }
 
 #[tokio::test]
 async fn without_a_jwt_in_development() {
-    let body = call("/with/", "GET", json!({})).to_string();
+    let body = call("/with/", "GET", &json!({})).to_string();
     let answer = post(&fixture(|_| {}).routes, DISPATCH, body).await;
     assert!(answer.is_failure(500) && answer.body["trace_id"].is_string(), "{}", answer.body);
     assert_eq!(
