@@ -1,0 +1,31 @@
+# Thin names over plain commands; each also works without just.
+
+# The server with SQLite inside, at http://127.0.0.1:8000/bk_plugin/
+dev:
+    cargo run
+
+# Everything that CI checks.
+test:
+    bash .ci/run
+
+# Formatting and lints.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- --deny warnings
+
+# Unit tests of the kit alone: seconds.
+test-kit:
+    cargo nextest run --package bk-plugin-kit
+
+# Throughput, lateness, memory and start-up, beside their peers.
+bench:
+    cargo build --release --package server --package conformance --package benchmarks
+    cargo run --release --package benchmarks
+
+# The reference's plugins on their own, for replaying more against them.
+reference-plugins:
+    cargo run --package conformance --bin reference-plugins
+
+# Licences, advisories, duplicates and sources of dependencies (needs `cargo install cargo-deny`).
+deny:
+    cargo deny check

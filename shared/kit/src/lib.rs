@@ -16,6 +16,7 @@ pub mod prelude;
 pub mod project;
 pub mod queue;
 pub mod record;
+pub mod schema;
 pub mod settings;
 pub mod sops;
 pub mod table;
@@ -23,6 +24,9 @@ pub mod testing;
 pub mod validation;
 mod version;
 pub mod worker;
+
+/// The type of secrets in [`settings`]: it does not print.
+pub use secrecy;
 
 /// A JSON object that keeps the order of its keys.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;

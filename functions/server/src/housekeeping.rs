@@ -1,0 +1,34 @@
+//! Deletes finished records whose time is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bk_plugin_kit::clock::{Clock as _, SystemClock};
+use bk_plugin_sql::SqliteStore;
+
+const EVERY: Duration = Duration::from_mins(10);
+/// Few enough that a batch delays no step noticeably.
+const AT_ONCE: u32 = 500;
+
+/// Runs until it is dropped.
+pub(crate) async fn keep(store: Arc<SqliteStore>) {
+    loop {
+        match delete_all_expired(&store).await {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "finished records deleted, their time was over"),
+            Err(error) => tracing::warn!(%error, "finished records could not be deleted, later again"),
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn delete_all_expired(store: &SqliteStore) -> Result<u64, bk_plugin_kit::table::StoreError> {
+    let mut deleted = 0;
+    loop {
+        let batch = store.delete_expired(SystemClock.now(), AT_ONCE).await?;
+        deleted += batch;
+        if batch < u64::from(AT_ONCE) {
+            return Ok(deleted);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The HTTP routers and the worker in one process, over one store.
+//!
+//! [`main`] is all a binary needs: it reads the settings, starts, and stops on SIGTERM or Ctrl-C when the
+//! steps that run have come to their end.
+#![deny(missing_docs)]
+
+mod app_secret;
+mod health;
+mod housekeeping;
+mod log;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use bk_plugin_kit::callback_token::InvalidKey;
+use bk_plugin_kit::finish_callback_client::ClientError;
+use bk_plugin_kit::project::{Project, ProjectErrors};
+use bk_plugin_kit::settings::SettingErrors;
+use bk_plugin_sql::OpenError;
+
+pub use settings::ServerSettings;
+
+/// Why the server does not start. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Settings that cannot be.
+    #[error("settings are wrong: {0}")]
+    Settings(#[from] SettingErrors),
+    /// The project cannot be served.
+    #[error("the plugin project is wrong: {0}")]
+    Project(#[from] ProjectErrors),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The secret for development cannot be kept.
+    #[error("{path}: the app secret for development cannot be kept there: {source}; set BKPAAS_APP_SECRET")]
+    AppSecret {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// A key for callback tokens is none.
+    #[error("BK_PLUGIN_CALLBACK_KEY: {0}")]
+    CallbackKey(#[from] InvalidKey),
+    /// Finish callbacks could not be sent.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The port cannot be listened on.
+    #[error("cannot listen on {address}: {source}; set PORT or BK_PLUGIN_HOST")]
+    Listen {
+        /// Where it was tried.
+        address: String,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The machine gives no threads.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Serves `project` until the process is told to stop.
+pub fn main(project: Project) -> ExitCode {
+    main_with(project, |name| std::env::var(name).ok())
+}
+
+/// As [`main`], with variables of the caller's own: for servers with defaults of theirs.
+pub fn main_with(project: Project, variables: impl Fn(&str) -> Option<String>) -> ExitCode {
+    match start(project, &variables) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be set up yet, and this is for whoever typed the command.
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "the server cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(project: Project, variables: &dyn Fn(&str) -> Option<String>) -> Result<(), StartError> {
+    let settings = ServerSettings::read(variables)?;
+    let log = log::install(&settings);
+    let registry = project.build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)?;
+    runtime.block_on(serve::serve(registry, settings, log))
+}

@@ -1,0 +1,156 @@
+//! Wires store, engine, worker and routers together, and takes them down in order.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use bk_plugin_kit::callback_token::CallbackKeys;
+use bk_plugin_kit::clock::SystemClock;
+use bk_plugin_kit::engine::{Engine, EngineParts};
+use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
+use bk_plugin_kit::invocation_log::InvocationLog;
+use bk_plugin_kit::project::Registry;
+use bk_plugin_kit::protocol::{self, ProtocolSettings, Service};
+use bk_plugin_kit::secrecy::ExposeSecret as _;
+use bk_plugin_kit::worker::Worker;
+use bk_plugin_sql::{SqliteOptions, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::settings::ServerSettings;
+use crate::{StartError, app_secret, health, housekeeping};
+
+/// Serves until the process is told to stop.
+pub(crate) async fn serve(
+    registry: Registry,
+    settings: ServerSettings,
+    log: Option<InvocationLog>,
+) -> Result<(), StartError> {
+    let shared = &settings.shared;
+    let options = SqliteOptions {
+        visibility_timeout: shared.limits.visibility_timeout(),
+        largest_record: settings.state_limit,
+        ..SqliteOptions::default()
+    };
+    let store = Arc::new(SqliteStore::open(&settings.store, options).await?);
+    let listener = listen(&settings).await?;
+    let engine = Arc::new(engine(registry, &settings, &store, &listener)?);
+    announce(&engine, &settings, &listener);
+
+    let stopping = stop_signal();
+    let worker = Worker::new(Arc::clone(&engine), store.clone(), settings.worker);
+    let working = tokio::spawn(worker.run(stopped(stopping.clone())));
+    let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
+    let served = axum::serve(listener, routes(&engine, &settings, log))
+        .with_graceful_shutdown(stopped(stopping))
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the listener failed");
+    }
+    // Requests have been answered; the steps that run come to their end, then nobody needs the store.
+    let _ = working.await;
+    housekeeping.abort();
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(settings: &ServerSettings) -> Result<TcpListener, StartError> {
+    let address = format!("{}:{}", settings.host, settings.port);
+    TcpListener::bind(&address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn engine(
+    registry: Registry,
+    settings: &ServerSettings,
+    store: &Arc<SqliteStore>,
+    listener: &TcpListener,
+) -> Result<Engine, StartError> {
+    let shared = &settings.shared;
+    let own: Vec<&str> = shared.callback_keys.iter().map(|key| key.expose_secret()).collect();
+    let secret = app_secret::of(settings)?;
+    let keys = CallbackKeys::new(secret.expose_secret(), &own, shared.callback_lifetime)?;
+    let callback_base = shared.callback_base.clone().unwrap_or_else(|| {
+        let port = listener.local_addr().map_or(settings.port, |address| address.port());
+        format!("http://127.0.0.1:{port}/bk_plugin")
+    });
+    Ok(Engine::new(EngineParts {
+        registry: Arc::new(registry),
+        table: store.clone(),
+        queue: store.clone(),
+        clock: Arc::new(SystemClock),
+        finish_callbacks: Arc::new(HttpFinishCallbackClient::new()?),
+        keys: Arc::new(keys),
+        callback_base,
+        limits: shared.limits,
+    }))
+}
+
+fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: Option<InvocationLog>) -> Router {
+    let shared = &settings.shared;
+    let service = Arc::new(Service::new(
+        Arc::clone(engine),
+        ProtocolSettings {
+            app_code: shared.app_id.clone(),
+            development: shared.development,
+            body_limit: shared.body_limit,
+            time_zone: shared.time_zone.clone(),
+        },
+    ));
+    let mut groups = Router::new()
+        .merge(protocol::meta_routes(&service))
+        .merge(protocol::invoke_routes(&service))
+        .merge(protocol::callback_routes(&service))
+        .merge(protocol::schedule_routes(&service))
+        .merge(protocol::document_routes(&service));
+    if let Some(log) = log {
+        groups = groups.merge(protocol::log_routes(&log));
+    }
+    health::routes(Arc::clone(engine)).fallback_service(protocol::finish(&service, groups))
+}
+
+fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {
+    for warning in engine.registry().warnings() {
+        tracing::warn!("{warning}");
+    }
+    if settings.shared.callback_base.is_none() && !settings.shared.development {
+        tracing::warn!(
+            "neither BK_PLUGIN_CALLBACK_HOST nor BK_PLUGIN_PUBLIC_URL is set: callback URLs lead to 127.0.0.1"
+        );
+    }
+    let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+    let versions = engine.registry().versions().join(", ");
+    let (store, environment) = (settings.store.display(), &settings.shared.environment);
+    tracing::info!(%store, environment, versions, "serving http://{address}/bk_plugin/");
+}
+
+/// Becomes true on SIGTERM or Ctrl-C.
+fn stop_signal() -> watch::Receiver<bool> {
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        told_to_stop().await;
+        tracing::info!("stopping: no new work is taken, what runs comes to its end");
+        let _ = stop.send(true);
+    });
+    stopping
+}
+
+async fn told_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = interrupt => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    let _ = interrupt.await;
+}
+
+fn stopped(mut stopping: watch::Receiver<bool>) -> impl Future<Output = ()> {
+    async move {
+        // An error means that the sender is gone, and with it the runtime.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }
+}

@@ -1,0 +1,109 @@
+//! The server's own settings beside those it shares with the Lambda functions.
+
+use std::path::PathBuf;
+
+use bk_plugin_kit::settings::{Reader, SettingErrors, Settings};
+use bk_plugin_kit::worker::WorkerOptions;
+
+/// Everything the server is told. `docs/configuration.md` has every variable.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// What it shares with the Lambda functions.
+    pub shared: Settings,
+    /// BK_PLUGIN_HOST: the address to listen on.
+    pub host: String,
+    /// PORT.
+    pub port: u16,
+    /// BK_PLUGIN_STORE_URL: the SQLite file.
+    pub store: PathBuf,
+    /// BK_PLUGIN_STATE_LIMIT: bytes the record of one invocation may have.
+    pub state_limit: usize,
+    /// BK_PLUGIN_CONCURRENCY and BK_PLUGIN_MAX_RECEIVE_COUNT.
+    pub worker: WorkerOptions,
+    /// BK_PLUGIN_LOG: what is logged, as tracing-subscriber's EnvFilter reads it.
+    pub log: tracing_subscriber::filter::Targets,
+}
+
+impl ServerSettings {
+    /// Reads the variables.
+    pub fn read(variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingErrors> {
+        let mut reader = Reader::new(variables);
+        let shared = Settings::read(&mut reader);
+        let everywhere = if shared.development { "127.0.0.1" } else { "0.0.0.0" };
+        let worker = WorkerOptions {
+            concurrency: reader.number("BK_PLUGIN_CONCURRENCY", 256, 1..=100_000),
+            max_receive_count: reader.number("BK_PLUGIN_MAX_RECEIVE_COUNT", 5, 1..=1000),
+        };
+        let settings = Self {
+            host: reader.text("BK_PLUGIN_HOST").unwrap_or_else(|| everywhere.to_owned()),
+            port: reader.number("PORT", 8000, 0..=u16::MAX),
+            store: store(&mut reader),
+            state_limit: reader.number("BK_PLUGIN_STATE_LIMIT", 4 * 1024 * 1024, 1024..=256 * 1024 * 1024),
+            worker,
+            log: log(&mut reader),
+            shared,
+        };
+        reader.finish(settings)
+    }
+}
+
+fn store(reader: &mut Reader<'_>) -> PathBuf {
+    let url = reader.text("BK_PLUGIN_STORE_URL").unwrap_or_else(|| "sqlite:.bk-plugin/dev.db".to_owned());
+    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    match path {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => {
+            // The URL may hold a password, so it is not repeated.
+            reader.wrong("BK_PLUGIN_STORE_URL", "is not sqlite:<path of a file>");
+            PathBuf::new()
+        }
+    }
+}
+
+fn log(reader: &mut Reader<'_>) -> tracing_subscriber::filter::Targets {
+    let text = reader.text("BK_PLUGIN_LOG").unwrap_or_else(|| "info".to_owned());
+    text.parse().unwrap_or_else(|error| {
+        reader.wrong("BK_PLUGIN_LOG", format!("{text:?} is not a level or a list target=level: {error}"));
+        tracing_subscriber::filter::Targets::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<ServerSettings, SettingErrors> {
+        ServerSettings::read(&|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn development_listens_on_loopback_only() {
+        assert_eq!(read(&[]).unwrap().host, "127.0.0.1");
+        let prod = [("BKPAAS_ENVIRONMENT", "prod"), ("BKPAAS_APP_ID", "a"), ("BKPAAS_APP_SECRET", "s")];
+        assert_eq!(read(&prod).unwrap().host, "0.0.0.0");
+    }
+
+    #[test]
+    fn store_urls() {
+        for (url, path) in
+            [("sqlite:a.db", "a.db"), ("sqlite:///tmp/a.db", "/tmp/a.db"), ("sqlite://a.db", "a.db")]
+        {
+            assert_eq!(read(&[("BK_PLUGIN_STORE_URL", url)]).unwrap().store, PathBuf::from(path));
+        }
+        for url in ["postgres://u:pw@h/d", "sqlite:", "a.db"] {
+            let said = read(&[("BK_PLUGIN_STORE_URL", url)]).unwrap_err().to_string();
+            assert!(said.contains("BK_PLUGIN_STORE_URL") && !said.contains("pw"), "{said}");
+        }
+    }
+
+    #[test]
+    fn wrong_numbers_are_named_together() {
+        let said = read(&[("PORT", "eighty"), ("BK_PLUGIN_CONCURRENCY", "0"), ("BK_PLUGIN_LOG", "=,=")]);
+        let said = said.unwrap_err().to_string();
+        for name in ["PORT", "BK_PLUGIN_CONCURRENCY", "BK_PLUGIN_LOG"] {
+            assert!(said.contains(name), "{name} in {said}");
+        }
+    }
+}
