@@ -178,7 +178,10 @@ fn callback_base(reader: &mut Reader<'_>, environment: &str) -> Option<String> {
 
 fn time_zone(reader: &mut Reader<'_>) -> TimeZone {
     protocol::time_zone(reader.text("TZ").as_deref()).unwrap_or_else(|unknown| {
-        reader.wrong("TZ", format!("{:?} is no time zone; write one such as Asia/Shanghai or UTC", unknown.name));
+        reader.wrong(
+            "TZ",
+            format!("{:?} is no time zone; write one such as Asia/Shanghai or UTC", unknown.name),
+        );
         TimeZone::UTC
     })
 }
