@@ -114,10 +114,8 @@ fn into_response(answered: Result<Response, std::convert::Infallible>) -> Respon
     }
 }
 
-async fn no_route(method: Method) -> Response {
-    let message = "there is no such path";
-    tracing::debug!(%method, message);
-    let mut response = Failure::new(StatusCode::NOT_FOUND, message).into_response();
+async fn no_route() -> Response {
+    let mut response = Failure::new(StatusCode::NOT_FOUND, "there is no such path").into_response();
     response.extensions_mut().insert(NoRoute);
     response
 }
