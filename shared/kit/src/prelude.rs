@@ -7,6 +7,7 @@ pub use serde_json::Value;
 pub use crate::JsonObject;
 pub use crate::context::{Context, PreparedCallback};
 pub use crate::error::{Error, Result, fail, unexpected};
+pub use crate::ids::CallbackId;
 pub use crate::plugin::{Callback, CallbackWait, Empty, Event, Meta, Next, Plugin, secs};
 pub use crate::project::Project;
 pub use crate::record::State;
