@@ -1,0 +1,28 @@
+//! `just bench`: what the server does, beside its peers, on this machine.
+//!
+//! Everything runs here, the load generator too, so the figures compare; they are no promises for other
+//! machines. Build first: `cargo build --release --package server --package conformance --package benchmarks`.
+#![allow(clippy::print_stdout, reason = "printing figures is what it is for")]
+
+mod bare;
+mod echo;
+mod load;
+mod polling;
+mod process;
+
+/// Any reason for a benchmark not to come to its end.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if std::env::args().nth(1).as_deref() == Some("bare") {
+        return runtime.block_on(bare::serve());
+    }
+    runtime.block_on(async {
+        println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
+        echo::run().await?;
+        polling::throughput().await?;
+        polling::lateness().await?;
+        Ok(())
+    })
+}

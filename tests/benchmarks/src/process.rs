@@ -1,0 +1,99 @@
+//! A server under test, in its own process and folder.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::Failure;
+use crate::load::{Connection, get};
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    /// From the start of the process to its first answer.
+    pub(crate) start_up: Duration,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Starts `program`, a binary beside this one (itself with `bare`).
+    pub(crate) async fn start(program: &str, log: &str) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let this = std::env::current_exe()?;
+        let mut command = match program {
+            "bare" => {
+                let mut command = Command::new(&this);
+                command.arg("bare");
+                command
+            }
+            other => Command::new(this.with_file_name(other)),
+        };
+        let log_file = std::fs::File::create(folder.path().join("log"))?;
+        let started = Instant::now();
+        let child = command
+            .current_dir(folder.path())
+            .env("PORT", port.to_string())
+            .env("BK_PLUGIN_LOG", log)
+            .stdout(Stdio::from(log_file))
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("{program}: {error}; is it built with --release?"))?;
+        let mut server = Self { port, start_up: Duration::ZERO, child, _folder: folder };
+        server.answered().await?;
+        server.start_up = started.elapsed();
+        Ok(server)
+    }
+
+    async fn answered(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if let Ok(mut connection) = Connection::open(self.port).await
+                && connection.stream_answers().await
+            {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("the server ended: {status}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Err("the server did not answer within 10 s".into())
+    }
+
+    /// A line of `/proc/<pid>/status` in MiB: `VmRSS` now, `VmHWM` at most so far.
+    pub(crate) fn memory(&self, line: &str) -> String {
+        let read = || -> Option<String> {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+            let kib = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;
+            let kib: f64 = kib.trim().trim_end_matches(" kB").parse().ok()?;
+            Some(format!("{:.1} MiB", kib / 1024.0))
+        };
+        read().unwrap_or_else(|| "unknown here (no /proc)".to_owned())
+    }
+}
+
+impl Connection {
+    async fn stream_answers(&mut self) -> bool {
+        // The bare route's health page has no body and no length: any answer will do.
+        match self.exchange(&get("/healthz")).await {
+            Ok(_) => true,
+            Err(error) => error.to_string().contains("no content-length"),
+        }
+    }
+}
+
+/// Which commit this is.
+pub(crate) fn revision() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            format!("commit {}", String::from_utf8_lossy(&output.stdout).trim())
+        }
+        _ => "no commit".to_owned(),
+    }
+}

@@ -1,0 +1,115 @@
+//! Plugins that keep a journal of every run of `execute` in a file, for tests that kill the server.
+#![deny(missing_docs)]
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::time::Duration;
+
+use bk_plugin_kit::prelude::*;
+
+/// The project that the `crash-plugins` binary serves.
+pub fn project() -> Project {
+    Project::new("plugins that keep a journal").version(Polling).version(Collecting).version(Dying)
+}
+
+/// Adds a line to the journal in one write, so that lines of several steps do not mix.
+fn note(journal: &str, line: &str) -> Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(journal)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    Ok(())
+}
+
+/// What [`Polling`] is told.
+#[derive(Deserialize, JsonSchema)]
+pub struct PollingInputs {
+    journal: String,
+    times: u32,
+    /// Milliseconds between steps.
+    interval: u64,
+    /// Milliseconds a step takes.
+    #[serde(default)]
+    work: u64,
+}
+
+/// 1.0.0: polls, noting each step before its work.
+pub struct Polling;
+
+impl Plugin for Polling {
+    const META: Meta = Meta::version("1.0.0");
+    type Inputs = PollingInputs;
+    type ContextInputs = Empty;
+    type Storage = ();
+    type Outputs = Empty;
+
+    async fn execute(&self, inputs: PollingInputs, cx: &mut Context<Self>) -> Result<Next> {
+        note(&inputs.journal, &format!("{} {}", cx.trace_id(), cx.invoke_count()))?;
+        tokio::time::sleep(Duration::from_millis(inputs.work)).await;
+        if cx.invoke_count() <= inputs.times {
+            Ok(Next::poll(Duration::from_millis(inputs.interval)))
+        } else {
+            Ok(Next::done())
+        }
+    }
+}
+
+/// What [`Collecting`] is told.
+#[derive(Deserialize, JsonSchema)]
+pub struct CollectingInputs {
+    /// File that the callback URL is written to before the first step ends.
+    #[serde(default)]
+    url_file: Option<String>,
+    /// Milliseconds the first step takes after that.
+    #[serde(default)]
+    sleep: u64,
+}
+
+/// What [`Collecting`] puts out.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+pub struct Collected {
+    callback_url: String,
+    callbacks: Vec<Value>,
+}
+
+/// 2.0.0: collects the bodies of callbacks until one is `"end"`.
+pub struct Collecting;
+
+impl Plugin for Collecting {
+    const META: Meta = Meta::version("2.0.0");
+    type Inputs = CollectingInputs;
+    type ContextInputs = Empty;
+    type Storage = ();
+    type Outputs = Collected;
+
+    async fn execute(&self, inputs: CollectingInputs, cx: &mut Context<Self>) -> Result<Next> {
+        let Event::Called(callback) = cx.event() else {
+            let url = cx.prepare_callback().url;
+            if let Some(file) = inputs.url_file {
+                std::fs::write(file, &url)?;
+            }
+            cx.outputs = Some(Collected { callback_url: url, callbacks: Vec::new() });
+            tokio::time::sleep(Duration::from_millis(inputs.sleep)).await;
+            return Ok(Next::callback());
+        };
+        let ended = callback.data() == "end";
+        cx.outputs.get_or_insert_default().callbacks.push(callback.data().clone());
+        Ok(if ended { Next::done() } else { Next::callback() })
+    }
+}
+
+/// 3.0.0: its second step kills the process.
+pub struct Dying;
+
+impl Plugin for Dying {
+    const META: Meta = Meta::version("3.0.0");
+    type Inputs = Empty;
+    type ContextInputs = Empty;
+    type Storage = ();
+    type Outputs = Empty;
+
+    async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
+        match cx.event() {
+            Event::Invoked => Ok(Next::poll(Duration::ZERO)),
+            _ => std::process::abort(),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The real server binary, killed with SIGKILL and SIGTERM while invocations are in flight.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A server on a folder and a port of its own that can be killed and started again.
+struct Server {
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+    client: reqwest::Client,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        let mut server = Self { folder: tempfile::tempdir().unwrap(), port, child: None, client };
+        server.start_again().await;
+        server
+    }
+
+    async fn start_again(&mut self) {
+        self.spawn();
+        self.wait_until_ready().await;
+    }
+
+    fn spawn(&mut self) {
+        let log = fs::OpenOptions::new().append(true).create(true).open(self.path("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_crash-plugins"))
+            .current_dir(self.folder.path())
+            .env("PORT", self.port.to_string())
+            .env("BK_PLUGIN_CONCURRENCY", "64")
+            .stdout(Stdio::from(log.try_clone().unwrap()))
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.is_ready().await {
+            assert!(Instant::now() < deadline, "not ready: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        self.client.get(self.url("/readyz")).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+    }
+
+    fn terminate(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        child.wait().unwrap()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    async fn post(&self, url: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+        let answer = self.client.post(url).json(body).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    }
+
+    async fn invoke(&self, version: &str, inputs: Value) -> Value {
+        let body = json!({"inputs": inputs, "context": {}});
+        let (status, answer) =
+            self.post(&self.url(&format!("/bk_plugin/invoke/{version}")), &body).await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// Asks until the invocation is finished.
+    async fn finished(&self, trace_id: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let url = self.url(&format!("/bk_plugin/schedule/{trace_id}"));
+            let answer: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+            let data = &answer["data"];
+            if data["state"] == 4 || data["state"] == 5 {
+                return data.clone();
+            }
+            assert!(Instant::now() < deadline, "still {answer}: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn trace_id(answer: &Value) -> String {
+    answer["trace_id"].as_str().unwrap().to_owned()
+}
+
+/// The steps of each invocation in the order they were begun.
+fn journal(path: &str) -> BTreeMap<String, Vec<u32>> {
+    let mut steps: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for line in fs::read_to_string(Path::new(path)).unwrap().lines() {
+        let (trace_id, step) = line.split_once(' ').unwrap();
+        steps.entry(trace_id.to_owned()).or_default().push(step.parse().unwrap());
+    }
+    steps
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_polling_invocations_survive_five_kills() {
+    let mut server = Server::start().await;
+    let (journal_file, times) = (server.path("journal"), 12);
+    let inputs = json!({"journal": journal_file, "times": times, "interval": 200, "work": 20});
+    let mut trace_ids = Vec::new();
+    for _ in 0..200 {
+        trace_ids.push(trace_id(&server.invoke("1.0.0", inputs.clone()).await));
+    }
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        server.kill();
+        server.start_again().await;
+    }
+    for trace_id in &trace_ids {
+        let data = server.finished(trace_id).await;
+        assert_eq!(data["state"], 4, "{data}");
+    }
+    let steps = journal(&journal_file);
+    let mut again = 0;
+    for trace_id in &trace_ids {
+        let steps = &steps[trace_id];
+        // A step that was begun again had not been committed: the one after it had not begun.
+        assert!(steps.is_sorted(), "{trace_id} ran a committed step again: {steps:?}");
+        let distinct: BTreeSet<u32> = steps.iter().copied().collect();
+        assert_eq!(distinct, (1..=times + 1).collect(), "{trace_id}");
+        again += steps.len() - distinct.len();
+    }
+    println!("200 invocations, five kills: {again} uncommitted steps were run again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_accepted_callback_is_handed_over_across_five_kills() {
+    let mut server = Server::start().await;
+    let mut invocations = Vec::new();
+    for _ in 0..20 {
+        let answer = server.invoke("2.0.0", json!({})).await;
+        let url = answer["data"]["outputs"]["callback_url"].as_str().unwrap().to_owned();
+        invocations.push((trace_id(&answer), url, Vec::new()));
+    }
+    let mut refused = 0;
+    for round in 0..5 {
+        for number in 0..3 {
+            for (_, url, accepted) in &mut invocations {
+                let body = json!(format!("{round}.{number}"));
+                let (status, answer) = server.post(url, &body).await.unwrap();
+                assert_eq!((status, &answer), (200, &json!({"result": true, "message": "callback success"})));
+                accepted.push(body);
+            }
+        }
+        server.kill(); // right after the last one was accepted
+        for (_, url, _) in &invocations {
+            refused += usize::from(server.post(url, &json!("down")).await.is_err());
+        }
+        server.start_again().await;
+    }
+    assert_eq!(refused, 100, "nobody listens while the server is down");
+    for (trace_id, url, mut accepted) in invocations {
+        let (status, _) = server.post(&url, &json!("end")).await.unwrap();
+        assert_eq!(status, 200);
+        accepted.push(json!("end"));
+        let data = server.finished(&trace_id).await;
+        assert_eq!(data["outputs"]["callbacks"], Value::Array(accepted), "in the order of acceptance");
+        let (status, _) = server.post(&url, &json!("late")).await.unwrap();
+        assert_eq!(status, 400, "a finished invocation takes none");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_before_the_first_execute_returned_is_handed_over() {
+    let server = Server::start().await;
+    let file = server.path("url");
+    let early = async {
+        let url = loop {
+            match fs::read_to_string(&file) {
+                Ok(url) if !url.is_empty() => break url,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        for body in [json!("early"), json!("end")] {
+            let (status, _) = server.post(&url, &body).await.unwrap();
+            assert_eq!(status, 200);
+        }
+    };
+    let (answer, ()) = tokio::join!(server.invoke("2.0.0", json!({"url_file": file, "sleep": 1500})), early);
+    assert_eq!(answer["data"]["state"], 3);
+    let data = server.finished(&trace_id(&answer)).await;
+    assert_eq!(data["outputs"]["callbacks"], json!(["early", "end"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_lets_running_steps_end() {
+    let mut server = Server::start().await;
+    let journal_file = server.path("journal");
+    let inputs = json!({"journal": journal_file, "times": 4, "interval": 100, "work": 500});
+    let invoking = (0..20).map(|_| server.invoke("1.0.0", inputs.clone()));
+    let mut trace_ids = Vec::new();
+    for answer in futures::future::join_all(invoking).await {
+        trace_ids.push(trace_id(&answer));
+    }
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(server.terminate().success(), "{}", server.log());
+        server.start_again().await;
+    }
+    for trace_id in &trace_ids {
+        assert_eq!(server.finished(trace_id).await["state"], 4);
+    }
+    for (trace_id, steps) in journal(&journal_file) {
+        assert_eq!(steps, (1..=5).collect::<Vec<u32>>(), "{trace_id}: no step is run twice");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_kills_the_process_ends_in_fail() {
+    let mut server = Server::start().await;
+    let trace_id = trace_id(&server.invoke("3.0.0", json!({})).await);
+    let mut starts = 1;
+    let data = loop {
+        let ended = server.child.as_mut().unwrap().try_wait().unwrap().is_some();
+        if ended {
+            assert!(starts < 10, "it kills the server for ever: {}", server.log());
+            server.spawn();
+            starts += 1;
+        } else if let Ok(answer) =
+            server.client.get(server.url(&format!("/bk_plugin/schedule/{trace_id}"))).send().await
+            && let Ok(answer) = answer.json::<Value>().await
+            && answer["data"]["state"] == 5
+        {
+            break answer["data"].clone();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(data["err"].as_str().unwrap().contains("step 2 was started again and again"), "{data}");
+    assert_eq!(starts, 6, "five tries, then the start that ended it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_the_same_file_says_so() {
+    let server = Server::start().await;
+    let output = Command::new(env!("CARGO_BIN_EXE_crash-plugins"))
+        .current_dir(server.folder.path())
+        .env("PORT", "0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("dev.db"), "{said}");
+}
