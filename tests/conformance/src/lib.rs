@@ -1,1 +1,41 @@
-//! conformance
+//! The plugin that the reference's transcripts were recorded with, in Rust.
+//!
+//! `tests/transcripts.rs` replays the transcripts against it. The versions do what the reference's do, odd or
+//! not; for how a plugin is best written see the project's own.
+
+pub mod apis;
+pub mod outputs;
+pub mod plugins;
+
+use bk_plugin_kit::prelude::*;
+
+use crate::plugins::{
+    v1_0_0, v1_1_0, v1_1_1, v1_1_2, v1_2_0, v1_3_0, v1_4_0, v1_5_0, v1_6_0, v1_6_1, v1_7_0, v1_8_0, v9_0_0,
+};
+
+/// The app id the transcripts were recorded under.
+pub const APP_CODE: &str = "bk-plugin-demo";
+
+/// Its secret: the tokens in the transcripts can be opened with it.
+pub const APP_SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123";
+
+/// The recorded plugin.
+pub fn project() -> Project {
+    let form = include_str!("../forms/form.js");
+    Project::new("golden reference plugin 参考插件")
+        .version(v1_0_0::Echo)
+        .version(v1_1_0::FieldKinds)
+        .version(v1_1_1::Bare)
+        .version(v1_1_2::Forbid)
+        .version(v1_2_0::Poll)
+        .version(v1_3_0::CallbackPlugin)
+        .version(v1_4_0::Err)
+        .version(v1_5_0::Crash)
+        .version(v1_6_0::FinishCallback)
+        .version(v1_6_1::FinishCallbackRequired)
+        .version(v1_7_0::NonJson)
+        .version(v1_8_0::Odd)
+        .version(v9_0_0::Bench)
+        .forms([("1.0.0", form), ("1.1.0", form)])
+        .plugin_api(apis::routes())
+}

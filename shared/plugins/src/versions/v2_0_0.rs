@@ -1,0 +1,82 @@
+//! Runs a task of 标准运维 (bk-sops): creates it from a template, starts it, and polls until it has ended.
+//!
+//! No step has to remember whether it was run before. The first one, which creates the task, is never run
+//! again by itself; each later one asks for the task's state first and starts only what is not started yet.
+
+mod sops_client;
+#[cfg(test)]
+mod tests;
+
+use bk_plugin_kit::prelude::*;
+
+use self::sops_client::{SopsClient, SopsError, TaskState};
+
+#[derive(Deserialize, JsonSchema)]
+pub struct Inputs {
+    template_id: i64,
+    task_name: String,
+    /// 任务全局变量
+    #[serde(default)]
+    constants: JsonObject,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+pub struct Storage {
+    task_id: i64,
+    /// How often in a row the task's state could not be asked for.
+    misses: u32,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub struct Outputs {
+    #[schemars(title = "标准运维任务 ID")]
+    task_id: i64,
+    #[schemars(title = "标准运维任务 URL")]
+    task_url: String,
+}
+
+pub struct SopsExec {
+    sops: Result<SopsClient, SopsError>,
+}
+
+impl SopsExec {
+    /// Takes what it needs from the environment. What is missing there is said by the invocations.
+    pub fn from_env() -> Self {
+        Self { sops: SopsClient::from_env(|name| std::env::var(name).ok()) }
+    }
+}
+
+impl Plugin for SopsExec {
+    const META: Meta = Meta::version("2.0.0").desc("执行标准运维任务").enable_plugin_callback();
+    type Inputs = Inputs;
+    type ContextInputs = SopsContext;
+    type Storage = Storage;
+    type Outputs = Outputs;
+
+    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+        let sops = self.sops.as_ref().or_else(fail)?.on_behalf_of(&cx.data);
+        let task_id = cx.storage.task_id;
+        if let Event::Invoked = cx.event() {
+            let (template_id, name) = (inputs.template_id, &inputs.task_name);
+            let task = sops.create_task(template_id, name, &inputs.constants).await.or_else(fail)?;
+            cx.storage.task_id = task.task_id;
+            cx.outputs = Some(Outputs { task_id: task.task_id, task_url: task.task_url });
+            return Ok(Next::poll(secs(0)));
+        }
+        match sops.task_state(task_id).await {
+            Ok(TaskState::Finished) => return Ok(Next::done()),
+            Ok(state @ (TaskState::Failed | TaskState::Revoked)) => {
+                return fail(format!("task {task_id} ended in {state}"));
+            }
+            Ok(TaskState::Created) => sops.start_task(task_id).await.or_else(fail)?,
+            Ok(TaskState::Running | TaskState::Suspended) => {}
+            Err(error) if error.may_pass() && cx.storage.misses < 5 => {
+                cx.storage.misses += 1;
+                return Ok(Next::poll(secs(5)));
+            }
+            Err(error) => return fail(error),
+        }
+        cx.storage.misses = 0;
+        Ok(Next::poll(secs(5)))
+    }
+}

@@ -1,0 +1,214 @@
+//! What the plugin needs of bk-sops' API behind BlueKing's gateway.
+
+use std::fmt;
+use std::time::Duration;
+
+use bk_plugin_kit::prelude::*;
+use reqwest::header::{HeaderValue, InvalidHeaderValue};
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// Longer than the gateway waits for bk-sops.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Calls bk-sops as this app.
+pub(crate) struct SopsClient {
+    http: reqwest::Client,
+    url: String,
+    app_code: String,
+    app_secret: String,
+}
+
+/// Calls bk-sops as this app for the executor and the business of one invocation.
+pub(crate) struct Sops<'a> {
+    client: &'a SopsClient,
+    context: &'a SopsContext,
+}
+
+/// A task that was created.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) task_id: i64,
+    #[serde(default)]
+    pub(crate) task_url: String,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum TaskState {
+    Created,
+    Running,
+    Suspended,
+    Failed,
+    Revoked,
+    Finished,
+}
+
+/// Why bk-sops could not be called, or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SopsError {
+    #[error("the environment variable {0} is not set")]
+    MissingVariable(&'static str),
+    #[error("the client for bk-sops could not be built: {0}")]
+    Client(#[source] reqwest::Error),
+    #[error("the executor's name cannot be sent to bk-sops")]
+    Executor(#[source] InvalidHeaderValue),
+    #[error("bk-sops did not answer {call} in {} s", TIMEOUT.as_secs())]
+    Timeout { call: &'static str },
+    #[error("bk-sops could not be reached for {call}: {source}")]
+    Unreachable { call: &'static str, source: reqwest::Error },
+    #[error("bk-sops answered {call} with HTTP {status}")]
+    Status { call: &'static str, status: StatusCode },
+    #[error("bk-sops refused {call}: {message}")]
+    Refused { call: &'static str, message: String },
+    #[error("bk-sops' answer to {call} was not understood: {source}")]
+    Answer { call: &'static str, source: serde_json::Error },
+}
+
+/// Every answer has this shape.
+#[derive(Deserialize)]
+struct Envelope {
+    result: bool,
+    #[serde(default)]
+    data: Value,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+impl SopsClient {
+    /// A client with what `variable` tells of the environment.
+    pub(crate) fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SopsError> {
+        let get =
+            |name| variable(name).filter(|value| !value.is_empty()).ok_or(SopsError::MissingVariable(name));
+        Ok(Self {
+            app_code: get("BKSOPS_API_APP_CODE")?,
+            app_secret: get("BKSOPS_API_APP_SECRET")?,
+            url: get("BKSOPS_API_URL")?.trim_end_matches('/').to_owned(),
+            http: reqwest::Client::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .timeout(TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .map_err(SopsError::Client)?,
+        })
+    }
+
+    /// The same with another time to wait for an answer.
+    #[cfg(test)]
+    pub(crate) fn with_timeout(self, timeout: Duration) -> Self {
+        Self { http: reqwest::Client::builder().timeout(timeout).build().unwrap(), ..self }
+    }
+
+    /// The client for an invocation with this context.
+    pub(crate) fn on_behalf_of<'a>(&'a self, context: &'a SopsContext) -> Sops<'a> {
+        Sops { client: self, context }
+    }
+}
+
+impl Sops<'_> {
+    /// Creates a task from a template; it does not run yet.
+    pub(crate) async fn create_task(
+        &self,
+        template_id: i64,
+        name: &str,
+        constants: &JsonObject,
+    ) -> Result<Task, SopsError> {
+        let body = json!({"name": name, "constants": constants});
+        self.call(Method::POST, "create_task", template_id, Some(body)).await
+    }
+
+    /// Starts a task that was created.
+    pub(crate) async fn start_task(&self, task_id: i64) -> Result<(), SopsError> {
+        let _: Value = self.call(Method::POST, "start_task", task_id, Some(json!({}))).await?;
+        Ok(())
+    }
+
+    /// Where a task stands.
+    pub(crate) async fn task_state(&self, task_id: i64) -> Result<TaskState, SopsError> {
+        #[derive(Deserialize)]
+        struct Status {
+            state: TaskState,
+        }
+        let status: Status = self.call(Method::GET, "get_task_status", task_id, None).await?;
+        Ok(status.state)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        call: &'static str,
+        id: i64,
+        body: Option<Value>,
+    ) -> Result<T, SopsError> {
+        let Self { client, context } = self;
+        let url = format!("{}/{call}/{id}/{}/", client.url, context.bk_biz_id);
+        let mut request =
+            client.http.request(method, url).header("X-Bkapi-Authorization", self.authorization()?);
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let unreachable = |source: reqwest::Error| {
+            if source.is_timeout() {
+                SopsError::Timeout { call }
+            } else {
+                // The address is the operator's to know, not the user's.
+                SopsError::Unreachable { call, source: source.without_url() }
+            }
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(SopsError::Status { call, status });
+        }
+        let text = response.bytes().await.map_err(unreachable)?;
+        let not_understood = |source| SopsError::Answer { call, source };
+        let envelope: Envelope = serde_json::from_slice(&text).map_err(not_understood)?;
+        if !envelope.result {
+            return Err(SopsError::Refused { call, message: envelope.message.unwrap_or_default() });
+        }
+        T::deserialize(envelope.data).map_err(not_understood)
+    }
+
+    /// Who calls, for the gateway.
+    fn authorization(&self) -> Result<HeaderValue, SopsError> {
+        let who = json!({
+            "bk_app_code": self.client.app_code,
+            "bk_app_secret": self.client.app_secret,
+            "bk_username": self.context.executor,
+        });
+        let mut value = HeaderValue::try_from(who.to_string()).map_err(SopsError::Executor)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl SopsError {
+    /// Whether the same call may well be answered a little later.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for SopsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The secret stays out of it.
+        f.debug_struct("SopsClient")
+            .field("url", &self.url)
+            .field("app_code", &self.app_code)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}

@@ -1,0 +1,21 @@
+//! Nothing is declared at all.
+
+use bk_plugin_kit::prelude::*;
+use serde_json::json;
+
+use crate::outputs::Loose;
+
+pub struct Bare;
+
+impl Plugin for Bare {
+    const META: Meta = Meta::version("1.1.1");
+    type Inputs = Empty;
+    type ContextInputs = Empty;
+    type Storage = ();
+    type Outputs = Loose<Empty>;
+
+    async fn execute(&self, inputs: Empty, cx: &mut Context<Self>) -> Result<Next> {
+        cx.outputs = Some(Loose::new(json!({"inputs": inputs, "data": cx.data})));
+        Ok(Next::done())
+    }
+}

@@ -1,0 +1,22 @@
+//! Ends in an error nobody foresaw.
+
+use bk_plugin_kit::prelude::*;
+use serde_json::json;
+
+use crate::outputs::Loose;
+
+pub struct Crash;
+
+impl Plugin for Crash {
+    const META: Meta = Meta::version("1.5.0").desc("raises an unexpected exception");
+    type Inputs = Empty;
+    type ContextInputs = Empty;
+    type Storage = ();
+    type Outputs = Loose<Empty>;
+
+    async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
+        cx.outputs = Some(Loose::new(json!({"before": "set before the crash"})));
+        // With the quotes that Python puts around the key of a KeyError.
+        unexpected("'no such key'")
+    }
+}

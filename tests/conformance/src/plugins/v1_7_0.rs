@@ -1,0 +1,59 @@
+//! Puts odd things into its storage or its outputs.
+
+use bk_plugin_kit::prelude::*;
+use serde_json::json;
+
+use super::v1_6_0::NoJson;
+use crate::outputs::Loose;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Inputs {
+    #[serde(rename = "where")]
+    place: String,
+    wait: bool,
+    kind: String,
+}
+
+impl Default for Inputs {
+    fn default() -> Self {
+        Self { place: "storage".to_owned(), wait: true, kind: "object".to_owned() }
+    }
+}
+
+pub struct NonJson;
+
+impl Plugin for NonJson {
+    const META: Meta = Meta::version("1.7.0").desc("non JSON-serialisable storage / outputs");
+    type Inputs = Inputs;
+    type ContextInputs = Empty;
+    type Storage = JsonObject;
+    type Outputs = Loose<Empty>;
+
+    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+        if cx.invoke_count() > 1 {
+            cx.storage.insert("resumed".to_owned(), true.into());
+            return Ok(Next::done());
+        }
+        // What Python has no JSON for has one in Rust, but for the first.
+        let bad = match inputs.kind.as_str() {
+            "object" => serde_json::to_value(NoJson)?,
+            "set" => json!([1]),
+            "datetime" => json!("2024-01-02T03:04:05.000678"),
+            "date" => json!("2024-01-02"),
+            "decimal" => json!(1.5),
+            "bytes" => json!("abc"),
+            "nan" => json!(f64::NAN),
+            "inf" => json!(f64::INFINITY),
+            "tuple" => json!([1, 2]),
+            "intkey" => json!({"1": "c", "null": "b"}),
+            kind => return unexpected(format!("'{kind}'")),
+        };
+        if inputs.place == "outputs" {
+            cx.outputs.get_or_insert_default().set("bad", bad);
+        } else {
+            cx.storage.insert("bad".to_owned(), bad);
+        }
+        Ok(if inputs.wait { Next::poll(secs(1)) } else { Next::done() })
+    }
+}

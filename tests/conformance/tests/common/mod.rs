@@ -1,0 +1,106 @@
+//! A running service to call, and the tokens and JWTs to call it with.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use fernet::Fernet;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// A service with the reference's plugin, in development mode.
+pub struct Running {
+    /// Everything before `/bk_plugin/`.
+    pub base_url: String,
+    _process: Option<(Process, tempfile::TempDir)>,
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the service on a free port, or takes the one at BK_PLUGIN_CONFORMANCE_URL: it must have the app id and
+/// the secret of the recordings.
+pub async fn start() -> Running {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Ok(url) = std::env::var("BK_PLUGIN_CONFORMANCE_URL") {
+        return Running { base_url: url.trim_end_matches('/').to_owned(), _process: None };
+    }
+    tokio::task::spawn_blocking(start_process).await.unwrap()
+}
+
+fn start_process() -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reference-plugins"))
+        .current_dir(folder.path())
+        .env("PORT", "0")
+        .env("BKPAAS_ENVIRONMENT", "dev")
+        .env("BKPAAS_APP_ID", conformance::APP_CODE)
+        .env("BKPAAS_APP_SECRET", conformance::APP_SECRET)
+        .env("BK_PLUGIN_STORE_URL", "sqlite:conformance.db")
+        .env("BK_PLUGIN_LOG", "info")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let process = Process(child);
+    let base_url = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| {
+            let address = line.split_once("serving http://")?.1;
+            Some(format!("http://{}", address.split_once("/bk_plugin/")?.0))
+        })
+        .expect("the service says where it serves");
+    // A pipe nobody reads would stop the service.
+    std::thread::spawn(move || lines.for_each(drop));
+    Running { base_url, _process: Some((process, folder)) }
+}
+
+/// A client that adds nothing to a request and follows no redirect.
+pub fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    builder.timeout(std::time::Duration::from_mins(1)).build().unwrap()
+}
+
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The reference's key: the first 32 characters of the hexadecimal SHA-256 of the secret.
+fn fernet() -> Fernet {
+    let digest = Sha256::digest(conformance::APP_SECRET);
+    let hex = digest.iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    Fernet::new(&URL_SAFE.encode(hex)).unwrap()
+}
+
+/// A callback token as the reference mints them, as if minted `age` seconds ago.
+pub fn mint_token(text: &str, age: u64) -> String {
+    fernet().encrypt_at_time(text.as_bytes(), now() - age)
+}
+
+/// What a token of the recordings says; `None` if it is not one.
+pub fn open_token(token: &str) -> Option<String> {
+    String::from_utf8(fernet().decrypt(token).ok()?).ok()
+}
+
+/// The same JWT with an expiry that is `seconds` from now. The signature is not: development verifies none.
+/// `None` if it is not a JWT.
+pub fn with_expiry(jwt: &str, seconds: i64) -> Option<String> {
+    let mut parts = jwt.split('.');
+    let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    let now = i64::try_from(now()).unwrap();
+    claims["exp"] = json!(now + seconds);
+    claims["nbf"] = json!(now - 600);
+    claims["iat"] = json!(now - 300);
+    Some(format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())))
+}

@@ -1,0 +1,183 @@
+//! Whether an answer is the recorded one, but for what differs from run to run.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+/// What stands in this run for what was recorded: ids, tokens, JWTs.
+#[derive(Clone, Default)]
+pub(crate) struct Names(HashMap<String, String>);
+
+impl Names {
+    /// `text` with everything in it that has another name in this run under that name.
+    pub(crate) fn apply(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (recorded, live)| text.replace(recorded, live))
+    }
+
+    pub(crate) fn knows(&self, recorded: &str) -> bool {
+        self.0.contains_key(recorded)
+    }
+
+    fn is_live(&self, live: &str) -> bool {
+        self.0.values().any(|known| known == live)
+    }
+
+    pub(crate) fn set(&mut self, recorded: &str, live: &str) {
+        self.0.insert(recorded.to_owned(), live.to_owned());
+    }
+
+    /// Takes `live` as the name of `recorded` from now on, unless either has another already.
+    fn learn(&mut self, recorded: &str, live: &str) -> bool {
+        if let Some(known) = self.0.get(recorded) {
+            return known == live;
+        }
+        if self.is_live(live) {
+            return false;
+        }
+        self.set(recorded, live);
+        true
+    }
+}
+
+/// Words that are the reference's; what follows them is ours.
+const PREFIXES: [&str; 4] =
+    ["invalid token", "callback fail", "404 error: ", "unknow error, please contact plugin developers: "];
+
+/// Words of the reference that are followed by the fields that are wrong.
+const VALIDATION: [&str; 3] = ["inputs validation error: ", "context validation error: ", "输入不合法: "];
+
+/// Adds to `found` what is not the same.
+pub(super) fn compare(recorded: &Value, live: &Value, names: &mut Names, at: &str, found: &mut Vec<String>) {
+    match (recorded, live) {
+        (Value::String(recorded), Value::String(live)) => {
+            if !same_text(recorded, live, names, at) {
+                found.push(format!("{at}: {:?} is recorded, not {live:?}", names.apply(recorded)));
+            }
+        }
+        (Value::Object(recorded), Value::Object(live)) => {
+            for (key, value) in recorded {
+                match live.get(key) {
+                    Some(live) => compare(value, live, names, &format!("{at}.{key}"), found),
+                    None => found.push(format!("{at}.{key} is missing")),
+                }
+            }
+            let more = live.keys().filter(|key| !recorded.contains_key(*key));
+            found.extend(more.map(|key| format!("{at}.{key} is not recorded")));
+        }
+        (Value::Array(recorded), Value::Array(live)) if recorded.len() == live.len() => {
+            for (index, (recorded, live)) in recorded.iter().zip(live).enumerate() {
+                compare(recorded, live, names, &format!("{at}[{index}]"), found);
+            }
+        }
+        // 0 and 0.0 are the same number in JSON.
+        (Value::Number(recorded), Value::Number(live)) if recorded.as_f64() == live.as_f64() => {}
+        _ if recorded == live => {}
+        _ => found.push(format!("{at}: {recorded} is recorded, not {live}")),
+    }
+}
+
+fn same_text(recorded: &str, live: &str, names: &mut Names, at: &str) -> bool {
+    if names.apply(recorded) == live {
+        return true;
+    }
+    if is_id(recorded) && is_id(live) {
+        return names.learn(recorded, live);
+    }
+    if is_time(recorded) && is_time(live) {
+        return true;
+    }
+    if let (Some((_, there)), Some((before, here))) =
+        (recorded.rsplit_once("/callback/"), live.rsplit_once("/callback/"))
+    {
+        return before.starts_with("http")
+            && before.ends_with("/bk_plugin")
+            && here.ends_with('/')
+            && names.learn(there.trim_end_matches('/'), here.trim_end_matches('/'));
+    }
+    if at.ends_with(".HTTP_X_BKAPI_JWT") {
+        return names.is_live(live);
+    }
+    match at {
+        "body.data.language" => return live == "rust",
+        "body.data.framework_version" | "body.data.runtime_version" => return !live.is_empty(),
+        "body.data.log" => return same_log(recorded, live),
+        _ => {}
+    }
+    PREFIXES.iter().any(|prefix| recorded.starts_with(prefix) && live.starts_with(prefix))
+        || VALIDATION.iter().any(|prefix| {
+            let (there, here) = (recorded.strip_prefix(prefix), live.strip_prefix(prefix));
+            there.zip(here).is_some_and(|(there, here)| {
+                fields(there).iter().all(|field| here.contains(field)) && !here.is_empty()
+            })
+        })
+}
+
+/// The fields that a message of the reference names: at the start of a line as pydantic, or in quotes before a
+/// colon as Django REST framework.
+fn fields(message: &str) -> Vec<&str> {
+    let pydantic =
+        message.lines().skip(1).filter(|line| !line.starts_with(' ')).flat_map(|line| line.split(" -> "));
+    let django = message
+        .split("': [ErrorDetail")
+        .filter_map(|before| before.rsplit_once('\'').map(|(_, field)| field))
+        .filter(|field| message.contains(&format!("'{field}': [ErrorDetail")));
+    pydantic.chain(django).filter(|field| *field != "non_field_errors").collect()
+}
+
+/// Whether what the plugin logged itself is there; what the framework says around it is its own.
+fn same_log(recorded: &str, live: &str) -> bool {
+    recorded.lines().filter(|line| !line.contains('[')).all(|line| live.lines().any(|ours| ours == line))
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// Whether it is `YYYY-MM-DD HH:MM:SS`.
+fn is_time(text: &str) -> bool {
+    let shape = text.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte });
+    shape.eq(*b"0000-00-00 00:00:00")
+}
+
+#[test]
+fn fields_are_found_in_the_references_words() {
+    assert_eq!(
+        fields("1 validation error for Inputs\nhello\n  field required (type=value_error.missing)"),
+        ["hello"]
+    );
+    assert_eq!(fields("1 validation error for X\ninfo -> url\n  field required"), ["info", "url"]);
+    assert_eq!(
+        fields("{'url': [ErrorDetail(string='x', code='y')], 'data': [ErrorDetail(string='z', code='y')]}"),
+        ["url", "data"]
+    );
+    assert!(fields("{'non_field_errors': [ErrorDetail(string='无效数据', code='invalid')]}").is_empty());
+}
+
+#[test]
+fn an_id_has_one_name() {
+    let (a, b) = ("a".repeat(32), "b".repeat(32));
+    let (one, two) = ("1".repeat(32), "2".repeat(32));
+    let mut names = Names::default();
+    assert!(names.learn(&a, &one) && names.learn(&a, &one) && names.learn(&b, &two));
+    assert!(!names.learn(&a, &two), "it has another");
+    assert!(!names.learn(&"c".repeat(32), &one), "that is another's");
+}
+
+#[test]
+fn what_differs_is_found() {
+    let differs = |recorded: Value, live: Value| {
+        let mut found = Vec::new();
+        compare(&recorded, &live, &mut Names::default(), "body", &mut found);
+        !found.is_empty()
+    };
+    assert!(differs(json!({"a": 1}), json!({"a": true})));
+    assert!(differs(json!({"a": 1}), json!({"a": 1, "b": 1})));
+    assert!(differs(json!({"a": 1, "b": 1}), json!({"a": 1})));
+    assert!(differs(json!([1]), json!([1, 2])));
+    assert!(differs(json!("x"), json!("y")));
+    assert!(differs(
+        json!("inputs validation error: 1 validation error\nhello\n  x"),
+        json!("inputs validation error: ?")
+    ));
+    assert!(!differs(json!({"a": [0, "2026-11-23 04:06:40"]}), json!({"a": [0.0, "2030-01-01 00:00:00"]})));
+}

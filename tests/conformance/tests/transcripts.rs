@@ -1,0 +1,86 @@
+//! Replays every transcript of the reference against the running service.
+//!
+//! An answer that differs is listed in `replay/deviations.rs` with its reason, and what is answered instead is
+//! checked there; one that is listed and does not differ fails as well.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod common;
+mod replay;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+
+use self::replay::{
+    DEVIATIONS, FINISH_DEVIATIONS, Outcome, Receiver, Replay, Why, finish_callbacks, read_all,
+};
+
+/// So many were recorded: one that gets lost is missed.
+const RECORDED: usize = 162;
+
+/// Transcripts replayed at once: most of the time is waiting for intervals to pass.
+const AT_ONCE: usize = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transcript_is_the_same_or_deviates_as_listed() {
+    let running = common::start().await;
+    let receiver = Receiver::start().await;
+    let client = common::client();
+    let all = read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts"));
+    assert_eq!(all.len(), RECORDED, "transcripts in the folder");
+    let listed = DEVIATIONS.iter().map(|deviation| deviation.case);
+    for case in listed.chain(FINISH_DEVIATIONS.iter().map(|(case, ..)| *case)) {
+        assert!(
+            all.iter().any(|transcript| transcript.case == case),
+            "{case} is listed and was not recorded"
+        );
+    }
+
+    let replay = Replay { base_url: &running.base_url, client: &client, receiver: &receiver, all: &all };
+    let of_gateway = all.iter().filter(|transcript| transcript.is_of_gateway()).count();
+    let mut outcomes: BTreeMap<&str, Outcome> =
+        stream::iter(all.iter().filter(|transcript| !transcript.is_of_gateway()))
+            .map(|transcript| async { (transcript.case.as_str(), replay.run(transcript).await) })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+    // By now a finish callback that must not come would have.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for transcript in &all {
+        let Some(outcome) = outcomes.get_mut(transcript.case.as_str()) else { continue };
+        match (finish_callbacks(transcript, &receiver).await, &mut *outcome) {
+            (None | Some(Ok(None)), _) | (_, Outcome::Differs(_)) => {}
+            (Some(Ok(Some(why))), Outcome::Deviates(reasons)) => reasons.push(why),
+            (Some(Ok(Some(why))), _) => *outcome = Outcome::Deviates(vec![why]),
+            (Some(Err(found)), _) => *outcome = Outcome::Differs(vec![found]),
+        }
+    }
+
+    let same = outcomes.values().filter(|outcome| matches!(outcome, Outcome::Same)).count();
+    let mut by_reason: BTreeMap<Why, Vec<&str>> = BTreeMap::new();
+    let (mut deviating, mut wrong) = (0, Vec::new());
+    for (case, outcome) in &outcomes {
+        match outcome {
+            Outcome::Same => {}
+            Outcome::Deviates(reasons) => {
+                deviating += 1;
+                for why in reasons {
+                    by_reason.entry(*why).or_default().push(case);
+                }
+            }
+            Outcome::Differs(found) => wrong.push(format!("{case}: {}", found.join("; "))),
+        }
+    }
+    let reasons: Vec<String> =
+        by_reason.iter().map(|(why, cases)| format!("{why}: {}", cases.join(" "))).collect();
+    println!(
+        "{} transcripts replayed, {same} the same, {deviating} with a listed deviation ({}), {of_gateway} come \
+         with the gateway",
+        outcomes.len(),
+        reasons.join("; ")
+    );
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(same + deviating + of_gateway, RECORDED, "every transcript is accounted for");
+}
