@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bk_plugin_kit::clock::{Clock as _, SystemClock};
-use bk_plugin_sql::SqliteStore;
+use bk_plugin_sql::sqlite::SqliteStore;
 
 const EVERY: Duration = Duration::from_mins(10);
 /// Few enough that a batch delays no step noticeably.

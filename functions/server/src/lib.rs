@@ -17,7 +17,7 @@ use bk_plugin_kit::callback_token::InvalidKey;
 use bk_plugin_kit::finish_callback_client::ClientError;
 use bk_plugin_kit::project::{Project, ProjectErrors};
 use bk_plugin_kit::settings::SettingErrors;
-use bk_plugin_sql::OpenError;
+use bk_plugin_sql::sqlite::OpenError;
 
 pub use settings::ServerSettings;
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 
 use bk_plugin_kit::JsonObject;
-use bk_plugin_kit::invocation_log::InvocationLog;
+use bk_plugin_kit::protocol::InvocationLog;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -29,7 +29,7 @@ pub(crate) fn install(settings: &ServerSettings) -> Option<InvocationLog> {
     let _ = tracing_subscriber::registry()
         .with(lines.map(|layer| layer.with_filter(settings.log.clone())))
         .with(text.map(|layer| layer.with_filter(settings.log.clone())))
-        .with(kept.as_ref().map(InvocationLog::layer))
+        .with(kept.clone())
         .try_init();
     kept
 }

@@ -1,6 +1,5 @@
 //! Wires store, engine, worker and routers together, and takes them down in order.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,12 +7,11 @@ use bk_plugin_kit::callback_token::CallbackKeys;
 use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
-use bk_plugin_kit::invocation_log::InvocationLog;
 use bk_plugin_kit::project::Registry;
-use bk_plugin_kit::protocol::{self, ProtocolSettings, Service};
-use bk_plugin_kit::secrecy::ExposeSecret as _;
+use bk_plugin_kit::protocol::{self, InvocationLog, ProtocolSettings, Service};
+use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::worker::Worker;
-use bk_plugin_sql::{SqliteOptions, SqliteStore};
+use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -67,7 +65,7 @@ fn engine(
     listener: &TcpListener,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
-    let own: Vec<&str> = shared.callback_keys.iter().map(|key| key.expose_secret()).collect();
+    let own: Vec<&str> = shared.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
     let secret = app_secret::of(settings)?;
     let keys = CallbackKeys::new(secret.expose_secret(), &own, shared.callback_lifetime)?;
     let callback_base = shared.callback_base.clone().unwrap_or_else(|| {
@@ -88,15 +86,15 @@ fn engine(
 
 fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: Option<InvocationLog>) -> Router {
     let shared = &settings.shared;
-    let service = Arc::new(Service::new(
+    let service = Service::new(
         Arc::clone(engine),
         ProtocolSettings {
-            app_code: shared.app_id.clone(),
             development: shared.development,
             body_limit: shared.body_limit,
-            time_zone: shared.time_zone.clone(),
+            request_timeout: shared.limits.lease(),
+            ..ProtocolSettings::new(&shared.app_id, shared.time_zone.clone())
         },
-    ));
+    );
     let mut groups = Router::new()
         .merge(protocol::meta_routes(&service))
         .merge(protocol::invoke_routes(&service))
@@ -104,9 +102,9 @@ fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: Option<Invocatio
         .merge(protocol::schedule_routes(&service))
         .merge(protocol::document_routes(&service));
     if let Some(log) = log {
-        groups = groups.merge(protocol::log_routes(&log));
+        groups = groups.merge(protocol::log_routes(&service, log));
     }
-    health::routes(Arc::clone(engine)).fallback_service(protocol::finish(&service, groups))
+    health::routes(Arc::clone(engine)).fallback_service(protocol::serve(&service, groups))
 }
 
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {
@@ -148,9 +146,7 @@ async fn told_to_stop() {
     let _ = interrupt.await;
 }
 
-fn stopped(mut stopping: watch::Receiver<bool>) -> impl Future<Output = ()> {
-    async move {
-        // An error means that the sender is gone, and with it the runtime.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    }
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the runtime.
+    let _ = stopping.wait_for(|stop| *stop).await;
 }

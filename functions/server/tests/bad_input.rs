@@ -1,5 +1,6 @@
 //! Bad input over real connections: each the status of the protocol and words that say what is wrong, and the
 //! server goes on.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

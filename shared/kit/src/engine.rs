@@ -145,6 +145,11 @@ impl Engine {
         &self.registry
     }
 
+    /// The time it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// The times and numbers it keeps to.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod plugin;
 pub mod prelude;
 pub mod project;
+pub mod protocol;
 pub mod queue;
 pub mod record;
 pub mod schema;

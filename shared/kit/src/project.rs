@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use semver::Version as Semver;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::JsonObject;
 use crate::plugin::Plugin;
@@ -52,7 +53,7 @@ pub struct AuthorRoutes {
 }
 
 /// Which scopes of an app may call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AllowedScope {
     /// Kind of scope, for example `project`.
     #[serde(rename = "type")]
@@ -231,19 +232,24 @@ pub struct Registry {
 }
 
 /// What `detail` answers about one version.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Detail {
     desc: &'static str,
     version: &'static str,
     enable_plugin_callback: bool,
+    #[schema(value_type = Object)]
     inputs: JsonObject,
+    #[schema(value_type = Object)]
     outputs: JsonObject,
+    #[schema(value_type = Object)]
     context_inputs: JsonObject,
     forms: Forms,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct Forms {
+    /// Text of form.js; null if the version has none.
+    #[schema(required = true)]
     renderform: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use crate::engine::Limits;
+use crate::protocol::{self, ProtocolSettings};
 
 /// One variable with a value that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +101,6 @@ pub struct Settings {
     pub time_zone: TimeZone,
 }
 
-/// The reference takes bodies up to this (DATA_UPLOAD_MAX_MEMORY_SIZE of Django).
-const REFERENCE_BODY_LIMIT: usize = 2_621_440;
 const DAY: Duration = Duration::from_hours(24);
 
 impl Settings {
@@ -139,7 +138,7 @@ impl Settings {
             limits: limits(reader),
             body_limit: reader.number(
                 "BK_PLUGIN_BODY_LIMIT",
-                REFERENCE_BODY_LIMIT,
+                ProtocolSettings::BODY_LIMIT,
                 1024..=1024 * 1024 * 1024,
             ),
             time_zone: time_zone(reader),
@@ -177,11 +176,12 @@ fn callback_base(reader: &mut Reader<'_>, environment: &str) -> Option<String> {
     None
 }
 
-/// The reference's time zone is Asia/Shanghai.
 fn time_zone(reader: &mut Reader<'_>) -> TimeZone {
-    let name = reader.text("TZ").unwrap_or_else(|| "Asia/Shanghai".to_owned());
-    TimeZone::get(name.trim_start_matches(':')).unwrap_or_else(|_| {
-        reader.wrong("TZ", format!("{name:?} is not the name of a time zone, like Asia/Shanghai or UTC"));
+    protocol::time_zone(reader.text("TZ").as_deref()).unwrap_or_else(|unknown| {
+        reader.wrong(
+            "TZ",
+            format!("{:?} is no time zone; write one such as Asia/Shanghai or UTC", unknown.name),
+        );
         TimeZone::UTC
     })
 }

@@ -107,7 +107,7 @@ async fn delete(queue: &dyn Queue, delivery: &Delivery) {
         match queue.delete(&delivery.handle).await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(trace_id = %delivery.message.trace_id(), %error, "message not deleted")
+                tracing::warn!(trace_id = %delivery.message.trace_id(), %error, "message not deleted");
             }
         }
         tokio::time::sleep(RECEIVE_AGAIN.delay(attempt)).await;

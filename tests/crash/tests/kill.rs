@@ -1,4 +1,5 @@
 //! The real server binary, killed with SIGKILL and SIGTERM while invocations are in flight.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,0 +1,163 @@
+//! The plugin interface on the wire: routers for everything under `/bk_plugin/` and for the documents.
+//!
+//! The routes come in groups, so that each Lambda function mounts only its own and the server all of them;
+//! [`serve`] wraps what was merged with everything that holds for every request.
+//!
+//! Bodies, status codes and states are those of the reference (bk-plugin-framework 2.3); every answer that is
+//! not one comes in the same envelope, `{"result": false, "data": null, "message": "..."}`.
+
+mod author_routes;
+mod body;
+mod callback;
+mod detail;
+mod dispatch;
+mod documents;
+mod envelope;
+mod exact_integers;
+mod front;
+mod gateway;
+mod invalid_input;
+mod invocation_log;
+mod invoke;
+mod logs;
+mod meta;
+mod multipart;
+mod query;
+mod schedule;
+mod segment;
+mod time_zone;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use jiff::tz::TimeZone;
+
+use crate::engine::Engine;
+
+pub use author_routes::Caller;
+pub use front::serve;
+pub use invocation_log::InvocationLog;
+pub use time_zone::{UnknownTimeZone, time_zone};
+
+/// What the routes are told by whoever mounts them.
+#[derive(Debug, Clone)]
+pub struct ProtocolSettings {
+    /// The app's id: `meta` shows it as the plugin's code.
+    pub app_code: String,
+    /// Version of what serves the routes, as `meta` shows it.
+    pub runtime_version: String,
+    /// Development mode: calls need not come through the gateway, and logs can be read.
+    pub development: bool,
+    /// The largest body of a request, in bytes.
+    pub body_limit: usize,
+    /// How long a request may take before it is answered 504.
+    pub request_timeout: Duration,
+    /// The zone that times are shown in.
+    pub time_zone: TimeZone,
+}
+
+impl ProtocolSettings {
+    /// Largest body the reference takes (Django's `DATA_UPLOAD_MAX_MEMORY_SIZE`): 2.5 MiB.
+    pub const BODY_LIMIT: usize = 2_621_440;
+
+    /// Longer than a step with the writing of its result may take, so that it is the engine that ends a
+    /// step that is too slow, and says so.
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+    /// The settings of production, for times in `time_zone`.
+    pub fn new(app_code: impl Into<String>, time_zone: TimeZone) -> Self {
+        Self {
+            app_code: app_code.into(),
+            runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+            development: false,
+            body_limit: Self::BODY_LIMIT,
+            request_timeout: Self::REQUEST_TIMEOUT,
+            time_zone,
+        }
+    }
+}
+
+/// What all routes share.
+pub struct Service {
+    engine: Arc<Engine>,
+    settings: ProtocolSettings,
+    /// The author's `plugin_api` routes as `plugin_api_dispatch` calls them.
+    plugin_api: Router,
+    /// The answer to `meta`: it never changes while the process lives.
+    meta: Bytes,
+    /// The answers to `detail`, by version.
+    details: HashMap<String, Bytes>,
+}
+
+impl Service {
+    /// The routes' state: an engine and how it is to be shown.
+    pub fn new(engine: Arc<Engine>, settings: ProtocolSettings) -> Arc<Self> {
+        let registry = engine.registry();
+        let plugin_api = author_routes::mount(author_routes::PLUGIN_API, &registry.routes().plugin_api);
+        Arc::new(Self {
+            plugin_api: front::with_either_slash(plugin_api),
+            meta: meta::answer(registry, &settings),
+            details: detail::answers(registry),
+            engine,
+            settings,
+        })
+    }
+}
+
+/// `meta` and `detail`: what the plugin is.
+pub fn meta_routes(service: &Arc<Service>) -> Router {
+    Router::new()
+        .route("/bk_plugin/meta", get(meta::meta))
+        .route("/bk_plugin/detail/{version}", get(detail::detail))
+        .with_state(Arc::clone(service))
+}
+
+/// `invoke`, `plugin_api_dispatch` and the author's own routes: what comes through the gateway.
+pub fn invoke_routes(service: &Arc<Service>) -> Router {
+    Router::new()
+        .route("/bk_plugin/invoke/{version}", post(invoke::invoke))
+        .route("/bk_plugin/plugin_api_dispatch", post(dispatch::dispatch))
+        .with_state(Arc::clone(service))
+        .merge(author_routes::routes(service))
+}
+
+/// `callback`: third parties wake an invocation.
+pub fn callback_routes(service: &Arc<Service>) -> Router {
+    Router::new()
+        .route("/bk_plugin/callback/{token}", post(callback::callback))
+        .with_state(Arc::clone(service))
+}
+
+/// `schedule`: callers ask where an invocation stands.
+pub fn schedule_routes(service: &Arc<Service>) -> Router {
+    Router::new()
+        .route("/bk_plugin/schedule/{trace_id}", get(schedule::schedule))
+        .with_state(Arc::clone(service))
+}
+
+/// `logs`: what the steps of an invocation logged. There are none outside development, where logs are for
+/// the operator's own collection and not for callers.
+pub fn log_routes(service: &Arc<Service>, log: InvocationLog) -> Router {
+    if !service.settings.development {
+        return Router::new();
+    }
+    Router::new()
+        .route("/bk_plugin/logs/{trace_id}", get(logs::logs))
+        .with_state(logs::LogState { service: Arc::clone(service), log })
+}
+
+/// `/schema/` and `/swagger/`: the OpenAPI document and a page that shows it.
+pub fn document_routes(service: &Arc<Service>) -> Router {
+    Router::new()
+        .route("/schema", get(documents::schema))
+        .route("/swagger", get(documents::swagger_page))
+        .route("/swagger/{file}", get(documents::swagger_file))
+        .with_state(Arc::clone(service))
+}

@@ -1,0 +1,101 @@
+//! Reading a request's body, by the rules of the reference's parsers.
+
+use axum::extract::{FromRequest as _, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Service;
+use super::envelope::Failure;
+use super::exact_integers::exact_integers;
+
+/// What a body says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MediaType {
+    Json,
+    UrlEncoded,
+    Multipart,
+    /// It does not say, or something else.
+    Other,
+}
+
+impl MediaType {
+    /// Parameters, as the charset, do not matter: JSON is UTF-8.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        [
+            ("application/json", Self::Json),
+            ("application/x-www-form-urlencoded", Self::UrlEncoded),
+            ("multipart/form-data", Self::Multipart),
+        ]
+        .into_iter()
+        .find_map(|(name, media_type)| essence.eq_ignore_ascii_case(name).then_some(media_type))
+        .unwrap_or(Self::Other)
+    }
+}
+
+/// A body that is neither JSON nor a form.
+pub(super) fn unsupported_media_type() -> Failure {
+    Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "the Content-Type must be application/json (or multipart/form-data or \
+         application/x-www-form-urlencoded)",
+    )
+}
+
+impl Service {
+    /// The whole body.
+    pub(super) async fn read_body(&self, request: Request) -> Result<Bytes, Failure> {
+        Bytes::from_request(request, &()).await.map_err(|rejection| self.unread(rejection.status()))
+    }
+
+    /// What a rejection of axum's with this status says of a body.
+    pub(super) fn unread(&self, status: StatusCode) -> Failure {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::body_too_large(self.settings.body_limit),
+            _ => Failure::bad_request("the request body could not be read to its end"),
+        }
+    }
+}
+
+/// Parses a body that is JSON.
+pub(super) fn parse_json(body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(&exact_integers(body))
+        .map_err(|error| Failure::bad_request(format!("JSON parse error - {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn content_types() {
+        for (text, media_type) in [
+            ("application/json", MediaType::Json),
+            ("Application/JSON ; charset=utf-8", MediaType::Json),
+            ("application/x-www-form-urlencoded", MediaType::UrlEncoded),
+            ("multipart/form-data; boundary=x", MediaType::Multipart),
+            ("application/xml", MediaType::Other),
+            ("", MediaType::Other),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(text))]);
+            assert_eq!(MediaType::of(&headers), media_type, "{text}");
+        }
+        assert_eq!(MediaType::of(&HeaderMap::new()), MediaType::Other);
+    }
+
+    #[test]
+    fn what_is_not_json_is_said_and_nothing_overflows() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        for body in ["", "{not json", "\u{feff}{}", "NaN", "[Infinity]", "1e999", "{} {}", &deep] {
+            let failure = parse_json(body.as_bytes()).unwrap_err();
+            assert_eq!(failure.status(), StatusCode::BAD_REQUEST);
+            assert!(failure.message().starts_with("JSON parse error - "), "{}", failure.message());
+        }
+        assert!(parse_json(b"\"\xff\"").is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! What holds for every request, whatever its route.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::HttpBody as _;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::header::EXPECT;
+use axum::http::uri::PathAndQuery;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+use super::Service;
+use super::envelope::Failure;
+use crate::version::panic_text;
+
+/// Stands in the extensions of an answer that no route gave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoRoute;
+
+/// Wraps merged route groups (and whatever else is served beside them) with everything that holds for all:
+///
+/// - a path prefix in front of `/bk_plugin/`, which a gateway's stage or a sub-path leaves there, is taken off;
+/// - every route answers with and without a trailing slash, the author's too, and nothing is redirected (the
+///   reference answers 301, 404 or 500, and clients do not follow a redirected POST);
+/// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a
+///   request that takes too long 504, all in the envelope.
+pub fn serve(service: &Service, routes: Router) -> Router {
+    let front = Arc::new(Front {
+        routes: with_either_slash(routes),
+        body_limit: service.settings.body_limit,
+        request_timeout: service.settings.request_timeout,
+    });
+    Router::new().fallback(move |request: Request| {
+        let front = Arc::clone(&front);
+        async move { front.answer(request).await }
+    })
+}
+
+struct Front {
+    routes: Router,
+    body_limit: usize,
+    request_timeout: Duration,
+}
+
+impl Front {
+    async fn answer(&self, request: Request) -> Response {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let answered = AssertUnwindSafe(self.route(request)).catch_unwind();
+        match tokio::time::timeout(self.request_timeout, answered).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => {
+                let panic = panic_text(&*panic);
+                tracing::error!(%method, path = logged(uri.path()), panic, "a request panicked");
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error: the server's log says more")
+                    .into_response()
+            }
+            Err(_) => {
+                tracing::error!(%method, path = logged(uri.path()), "a request took too long");
+                let seconds = self.request_timeout.as_secs_f64();
+                let message = format!("the request took longer than its time limit of {seconds} s");
+                Failure::new(StatusCode::GATEWAY_TIMEOUT, message).into_response()
+            }
+        }
+    }
+
+    async fn route(&self, mut request: Request) -> Response {
+        if request.body().size_hint().lower() > self.body_limit as u64 {
+            return self.refuse_body(request).await;
+        }
+        // Also for the author's extractors, whose own default is smaller than the reference's limit.
+        DefaultBodyLimit::max(self.body_limit).apply(&mut request);
+        strip_prefix(request.uri_mut());
+        into_response(self.routes.clone().oneshot(request).await)
+    }
+
+    /// Reads the body away before answering: a connection closed with a body in it is reset, and the client
+    /// may never see why.
+    async fn refuse_body(&self, request: Request) -> Response {
+        const MOST: usize = 64 * 1024 * 1024;
+        // A client that asks first has sent nothing yet.
+        if !request.headers().contains_key(EXPECT) {
+            let mut body = request.into_body();
+            let mut read = 0;
+            while read < MOST
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                read += frame.data_ref().map_or(0, bytes::Bytes::len);
+            }
+        }
+        Failure::body_too_large(self.body_limit).into_response()
+    }
+}
+
+/// The path as it may be logged: the token in that of a callback is a credential.
+fn logged(path: &str) -> &str {
+    const CALLBACK: &str = "/callback/";
+    path.find(CALLBACK).map_or(path, |at| &path[..at + CALLBACK.len()])
+}
+
+/// Makes every route answer with and without a trailing slash, and those that are not in the envelope.
+///
+/// A request that no route takes is tried once more with the slash added or removed; so it does not matter
+/// how a route is declared, and a route that is taken at once costs nothing.
+pub(super) fn with_either_slash(routes: Router) -> Router {
+    let routes = routes.method_not_allowed_fallback(method_not_allowed);
+    let as_declared = routes.clone().fallback(no_route);
+    routes.fallback(move |mut request: Request| async move {
+        toggle_slash(request.uri_mut());
+        into_response(as_declared.oneshot(request).await)
+    })
+}
+
+fn into_response(answered: Result<Response, std::convert::Infallible>) -> Response {
+    match answered {
+        Ok(response) => response,
+    }
+}
+
+async fn no_route(method: Method) -> Response {
+    let message = "there is no such path";
+    tracing::debug!(%method, message);
+    let mut response = Failure::new(StatusCode::NOT_FOUND, message).into_response();
+    response.extensions_mut().insert(NoRoute);
+    response
+}
+
+async fn method_not_allowed(method: Method) -> Failure {
+    let message = format!("method {method} is not allowed here");
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+/// Takes off whatever stands before the first `/bk_plugin/`.
+fn strip_prefix(uri: &mut Uri) {
+    if let Some(at) = uri.path().find("/bk_plugin/").filter(|at| *at > 0) {
+        let stripped = uri.path_and_query().map(|whole| whole.as_str()[at..].to_owned());
+        set_path(uri, stripped.unwrap_or_default());
+    }
+}
+
+fn toggle_slash(uri: &mut Uri) {
+    let path = uri.path();
+    let mut toggled = match path.strip_suffix('/') {
+        Some("") => return,
+        Some(without) => without.to_owned(),
+        None => format!("{path}/"),
+    };
+    if let Some(query) = uri.query() {
+        toggled.push('?');
+        toggled.push_str(query);
+    }
+    set_path(uri, toggled);
+}
+
+fn set_path(uri: &mut Uri, path_and_query: String) {
+    let mut parts = std::mem::take(uri).into_parts();
+    // A part of a path, or a path with a slash more, is one.
+    parts.path_and_query = PathAndQuery::try_from(path_and_query).ok();
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(uri: &str, change: impl Fn(&mut Uri)) -> String {
+        let mut uri: Uri = uri.parse().unwrap();
+        change(&mut uri);
+        uri.to_string()
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off() {
+        for (whole, stripped) in [
+            ("/bk_plugin/meta", "/bk_plugin/meta"),
+            ("/prod/bk_plugin/meta?a=/bk_plugin/", "/bk_plugin/meta?a=/bk_plugin/"),
+            ("/a/b/bk_plugin/plugin_api/bk_plugin/", "/bk_plugin/plugin_api/bk_plugin/"),
+            ("http://h:1/s/bk_plugin/meta/", "http://h:1/bk_plugin/meta/"),
+            ("/x_bk_plugin/meta", "/x_bk_plugin/meta"),
+            ("/meta?x=/bk_plugin/", "/meta?x=/bk_plugin/"),
+        ] {
+            assert_eq!(changed(whole, strip_prefix), stripped);
+        }
+    }
+
+    #[test]
+    fn a_slash_is_added_or_removed() {
+        for (uri, toggled) in [("/a?b=c/", "/a/?b=c/"), ("/a/b/", "/a/b"), ("/", "/")] {
+            assert_eq!(changed(uri, toggle_slash), toggled);
+        }
+    }
+
+    #[test]
+    fn tokens_are_not_logged() {
+        assert_eq!(logged("/bk_plugin/callback/gAAAA/"), "/bk_plugin/callback/");
+        assert_eq!(logged("/bk_plugin/meta"), "/bk_plugin/meta");
+    }
+}

@@ -1,0 +1,123 @@
+//! `POST invoke/<version>`: begins an invocation.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::Service;
+use super::body::{MediaType, parse_json, unsupported_media_type};
+use super::envelope::{Failure, Traced, json};
+use super::gateway::{Admitted, GatewayCaller};
+use super::invalid_input::InvalidInput;
+use super::segment::Segment;
+use crate::JsonObject;
+use crate::engine::{Invoked, UnknownVersion};
+use crate::ids::TraceId;
+use crate::record::State as InvocationState;
+use crate::table::StoreError;
+
+/// What is to be invoked. Further keys are ignored.
+#[derive(Default, ToSchema)]
+pub(super) struct InvokeRequest {
+    /// What the plugin's user filled in.
+    #[schema(value_type = Object)]
+    inputs: JsonObject,
+    /// What the calling system passes along.
+    #[schema(value_type = Object)]
+    context: JsonObject,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct InvokeData {
+    /// What the first step put out; null if it failed.
+    #[schema(value_type = Option<Object>, required = true)]
+    outputs: Value,
+    /// 2 POLL, 3 CALLBACK, 4 SUCCESS, 5 FAIL.
+    #[schema(value_type = u8, minimum = 2, maximum = 5)]
+    state: InvocationState,
+    /// Why it failed; null if it did not.
+    #[schema(required = true)]
+    err: Option<String>,
+}
+
+/// Begins an invocation: runs its first step and says how that ended.
+///
+/// Inputs and context that do not validate are an invocation that failed: status 200, state 5.
+#[utoipa::path(
+    post,
+    path = "/bk_plugin/invoke/{version}",
+    tag = "plugin",
+    params(("version" = String, Path, description = "A version that meta names")),
+    request_body = InvokeRequest,
+    responses(
+        (status = 200, body = Traced<InvokeData>, description = "How the first step ended"),
+        (status = 400, body = Failure, description = "Not JSON, or not an object with inputs and context"),
+        (status = 403, body = Failure, description = "Not through the gateway"),
+        (status = 404, body = Failure, description = "There is no such version"),
+        (status = 413, body = Failure, description = "The body is too large"),
+        (status = 415, body = Failure, description = "The body is neither JSON nor a form"),
+        (status = 500, body = Failure, description = "The invocation could not be stored: there is none"),
+    )
+)]
+pub(super) async fn invoke(
+    _: Admitted<GatewayCaller>,
+    State(service): State<Arc<Service>>,
+    Segment(version): Segment,
+    request: Request,
+) -> Result<Response, Failure> {
+    let registry = service.engine.registry();
+    if registry.get(&version).is_none() {
+        return Err(Failure::unknown_version(&version, registry.versions()));
+    }
+    let InvokeRequest { inputs, context } = read(&service, request).await?;
+    let trace_id = TraceId::random();
+    let (engine, id) = (Arc::clone(&service.engine), trace_id.clone());
+    // In a task of its own: a caller that hangs up must not end a step in the middle.
+    let step = tokio::spawn(async move { engine.invoke(id, &version, inputs, context).await });
+    match step.await {
+        Ok(Ok(Ok(Invoked { state, outputs, err }))) => {
+            let data = InvokeData { outputs, state, err };
+            Ok(json(StatusCode::OK, &Traced { result: true, data, message: "success", trace_id }))
+        }
+        Ok(Ok(Err(error))) => Err(not_stored(&error, trace_id)),
+        Ok(Err(UnknownVersion(version))) => {
+            Err(Failure::unknown_version(&version, service.engine.registry().versions()))
+        }
+        Err(error) => {
+            tracing::error!(%trace_id, %error, "invoke panicked");
+            let message = "internal error: the server's log says more";
+            Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message).with_trace_id(trace_id))
+        }
+    }
+}
+
+fn not_stored(error: &StoreError, trace_id: TraceId) -> Failure {
+    tracing::error!(%trace_id, %error, "invocation not stored");
+    let message = "the invocation could not be stored: the store is unavailable, and there is no invocation";
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message).with_trace_id(trace_id)
+}
+
+async fn read(service: &Service, request: Request) -> Result<InvokeRequest, Failure> {
+    let media_type = MediaType::of(request.headers());
+    if matches!(media_type, MediaType::UrlEncoded | MediaType::Multipart) {
+        // As in the reference, whose forms cannot hold objects: both are empty.
+        service.read_body(request).await?;
+        return Ok(InvokeRequest::default());
+    }
+    let body = service.read_body(request).await?;
+    let mut keys = match media_type {
+        _ if body.is_empty() => JsonObject::new(),
+        MediaType::Json => InvalidInput::keys(parse_json(&body)?)?,
+        _ => return Err(unsupported_media_type()),
+    };
+    let mut invalid = InvalidInput::default();
+    let inputs = invalid.object(&mut keys, "inputs");
+    let context = invalid.object(&mut keys, "context");
+    invalid.check()?;
+    Ok(InvokeRequest { inputs: inputs.unwrap_or_default(), context: context.unwrap_or_default() })
+}

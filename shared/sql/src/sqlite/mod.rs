@@ -1,0 +1,143 @@
+//! Table and queue in one SQLite file, owned by one process.
+//!
+//! All changes go through one task, the writer, which owns the only connection that writes. It takes
+//! whatever waits for it, makes it in one transaction, and answers when that is on the disk: many callers
+//! share one flush. Reads have connections of their own and never wait for it.
+
+mod open;
+mod queue;
+mod table;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bk_plugin_kit::clock::{Clock, SystemClock, Timestamp};
+use bk_plugin_kit::table::StoreError;
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+
+pub use open::OpenError;
+use writer::{Answer, Job};
+
+/// How a [`SqliteStore`] behaves.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    /// How long a received message is hidden from other receivers. Default: 60 seconds.
+    pub visibility_timeout: Duration,
+    /// Bytes the JSON of one record, its inbox included, may have. Default: 4 MiB.
+    pub largest_record: usize,
+    /// The clock of the queue. Default: the machine's.
+    pub clock: Arc<dyn Clock>,
+    /// What an answered write outlives. Default: [`Durability::PowerLoss`].
+    pub durability: Durability,
+}
+
+/// What an answered write outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A crash of the machine: each transaction is flushed to the disk before it is answered.
+    PowerLoss,
+    /// A crash of the process only: after one of the machine the latest writes may be gone, though never a
+    /// part of one.
+    ProcessCrash,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            visibility_timeout: Duration::from_mins(1),
+            largest_record: 4 * 1024 * 1024,
+            clock: Arc::new(SystemClock),
+            durability: Durability::PowerLoss,
+        }
+    }
+}
+
+impl fmt::Debug for SqliteOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteOptions")
+            .field("visibility_timeout", &self.visibility_timeout)
+            .field("largest_record", &self.largest_record)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The invocation table and the delayed queue in one SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    jobs: mpsc::Sender<Job>,
+    readers: SqlitePool,
+    clock: Arc<dyn Clock>,
+}
+
+impl SqliteStore {
+    /// Opens the file, which is made if it is not there, with the folders above it.
+    ///
+    /// The store is this process's alone until it is closed. Whoever had it before is dead or gone, so
+    /// leases are taken off and messages that were being worked on can be received at once; their receive
+    /// counts stay.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
+        open::open(path.as_ref(), options).await
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Deletes up to `at_most` finished records and stubs whose time is over at `now`, and returns how many
+    /// were deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not take it now.
+    pub async fn delete_expired(&self, now: Timestamp, at_most: u32) -> Result<u64, StoreError> {
+        self.ask(|answer| Job::Expire(writer::Expire { now, at_most, answer })).await
+    }
+
+    /// Finishes what was asked for, closes the file and gives it free for another process. Waiting receivers
+    /// get nothing; later calls get [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        // The writer closes last: the last connection of a file puts its log away.
+        self.readers.close().await;
+        if self.jobs.send(Job::Close(answer)).await.is_ok() {
+            // No answer means that it was closed already.
+            closed.await.ok();
+        }
+    }
+
+    /// Hands a job to the writer and waits until it is on the disk.
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(job(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the database is closed".into())
+}
+
+/// An error of the database as one of the store.
+fn store_error(error: impl Into<Arc<sqlx::Error>>) -> StoreError {
+    let error = error.into();
+    match *error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            StoreError::Unreadable { what: "row".to_owned(), source: Box::new(error) }
+        }
+        _ => StoreError::Unavailable(Box::new(error)),
+    }
+}

@@ -1,0 +1,220 @@
+//! Delay, visibility, receive counts, handles, order and waking up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bk_plugin_kit::clock::{Clock as _, SystemClock};
+use bk_plugin_kit::ids::TraceId;
+use bk_plugin_kit::queue::{Delivery, Finish, Message, Queue, WakeUp};
+use bk_plugin_sql::sqlite::SqliteStore;
+
+use crate::fixture::{Fixture, START};
+
+const NOW: Duration = Duration::ZERO;
+
+fn message() -> Message {
+    Message::Finish(Finish { trace_id: TraceId::random(), attempt: 3 })
+}
+
+async fn receive(store: &SqliteStore) -> Vec<Delivery> {
+    store.receive(10, NOW).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_message_reads_back_as_it_was_sent() {
+    let fixture = Fixture::new().await;
+    let sent = Message::WakeUp(WakeUp {
+        trace_id: TraceId::random(),
+        after_step: 7,
+        due_at: START,
+        receipt: Some(bk_plugin_kit::ids::Receipt::random()),
+        put_backs: 2,
+    });
+    fixture.store.send(&sent, NOW).await.unwrap();
+    let [delivery] = &receive(&fixture.store).await[..] else { panic!("one message") };
+    assert_eq!((&delivery.message, delivery.receive_count), (&sent, 1));
+}
+
+#[tokio::test]
+async fn a_delayed_message_comes_when_it_is_due() {
+    let fixture = Fixture::new().await;
+    fixture.store.send(&message(), Duration::from_secs(5)).await.unwrap();
+    fixture.store.send(&message(), fixture.store.longest_delay()).await.unwrap();
+    fixture.clock.advance(Duration::from_millis(4_999));
+    assert!(receive(&fixture.store).await.is_empty());
+    fixture.clock.advance(Duration::from_millis(1));
+    assert_eq!(receive(&fixture.store).await.len(), 1);
+    fixture.clock.advance(fixture.store.longest_delay());
+    assert_eq!(receive(&fixture.store).await.len(), 2);
+}
+
+#[tokio::test]
+async fn messages_come_in_the_order_they_are_due() {
+    let fixture = Fixture::new().await;
+    let messages: Vec<_> = (0..4).map(|_| message()).collect();
+    for (message, delay) in messages.iter().zip([3, 1, 2, 1]) {
+        fixture.store.send(message, Duration::from_secs(delay)).await.unwrap();
+    }
+    fixture.clock.advance(Duration::from_secs(3));
+    let mut received = fixture.store.receive(3, NOW).await.unwrap();
+    received.extend(receive(&fixture.store).await);
+    let received: Vec<_> = received.into_iter().map(|delivery| delivery.message).collect();
+    assert_eq!(received, [1, 3, 2, 0].map(|index: usize| messages[index].clone()));
+}
+
+#[tokio::test]
+async fn a_received_message_is_hidden_until_the_time_out() {
+    let fixture = Fixture::new().await;
+    fixture.store.send(&message(), NOW).await.unwrap();
+    let first = receive(&fixture.store).await.remove(0);
+    assert!(receive(&fixture.store).await.is_empty());
+    fixture.clock.advance(Duration::from_millis(29_999));
+    assert!(receive(&fixture.store).await.is_empty());
+    fixture.clock.advance(Duration::from_millis(1));
+    let second = receive(&fixture.store).await.remove(0);
+    assert_eq!((first.receive_count, second.receive_count), (1, 2));
+
+    // The first delivery has lost the message.
+    fixture.store.delete(&first.handle).await.unwrap();
+    fixture.clock.advance(Duration::from_secs(30));
+    let third = receive(&fixture.store).await.remove(0);
+    assert_eq!(third.receive_count, 3);
+    for _ in 0..2 {
+        fixture.store.delete(&third.handle).await.unwrap();
+    }
+    fixture.clock.advance(Duration::from_secs(30));
+    assert!(receive(&fixture.store).await.is_empty());
+    fixture.store.delete("a handle of another queue").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_waiting_receive_gets_what_becomes_due_and_ends_in_time() {
+    let fixture = Fixture::new().await;
+    fixture.store.send(&message(), Duration::from_secs(5)).await.unwrap();
+    let store = fixture.store.clone();
+    let receiver = tokio::spawn(async move { store.receive(10, Duration::from_secs(20)).await.unwrap() });
+    settle().await;
+    assert!(!receiver.is_finished());
+    fixture.clock.advance(Duration::from_secs(5));
+    assert_eq!(receiver.await.unwrap().len(), 1);
+
+    let store = fixture.store.clone();
+    let receiver = tokio::spawn(async move { store.receive(10, Duration::from_secs(20)).await.unwrap() });
+    settle().await;
+    fixture.clock.advance(Duration::from_millis(19_999));
+    settle().await;
+    assert!(!receiver.is_finished());
+    fixture.clock.advance(Duration::from_millis(1));
+    assert!(receiver.await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_waiting_receive_does_nothing_and_wakes_at_once() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store.clone();
+    let receiver = tokio::spawn(async move {
+        let deliveries = store.receive(10, Duration::from_secs(20)).await.unwrap();
+        (deliveries.len(), Instant::now())
+    });
+    settle().await;
+    let asked = fixture.clock.asked.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        fixture.clock.asked.load(Ordering::Relaxed),
+        asked,
+        "an idle queue does not look at the clock"
+    );
+
+    let sent_at = Instant::now();
+    fixture.store.send(&message(), NOW).await.unwrap();
+    let (count, woken_at) = receiver.await.unwrap();
+    assert_eq!(count, 1);
+    assert!(woken_at - sent_at < Duration::from_millis(50), "{:?}", woken_at - sent_at);
+}
+
+#[tokio::test]
+async fn the_machines_clock_wakes_a_receive_in_time() {
+    let mut fixture = Fixture::new().await;
+    fixture.options.clock = Arc::new(SystemClock);
+    fixture.reopen().await;
+    fixture.store.send(&message(), Duration::from_millis(150)).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(fixture.store.receive(1, Duration::from_secs(20)).await.unwrap().len(), 1);
+    let waited = began.elapsed();
+    assert!((140..250).contains(&waited.as_millis()), "{waited:?}");
+    assert!(fixture.store.receive(1, Duration::from_millis(50)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn several_receivers_share_the_messages() {
+    let fixture = Fixture::new().await;
+    let receivers: Vec<_> = (0..3)
+        .map(|_| {
+            let store = fixture.store.clone();
+            tokio::spawn(async move { store.receive(2, Duration::from_secs(20)).await.unwrap() })
+        })
+        .collect();
+    settle().await;
+    let sends = (0..6).map(|_| {
+        let store = fixture.store.clone();
+        tokio::spawn(async move { store.send(&message(), NOW).await.unwrap() })
+    });
+    for send in sends.collect::<Vec<_>>() {
+        send.await.unwrap();
+    }
+    let mut handles = Vec::new();
+    for receiver in receivers {
+        handles.extend(receiver.await.unwrap().into_iter().map(|delivery| delivery.handle));
+    }
+    handles.extend(receive(&fixture.store).await.into_iter().map(|delivery| delivery.handle));
+    handles.sort();
+    handles.dedup();
+    assert_eq!(handles.len(), 6);
+}
+
+#[tokio::test]
+async fn a_receiver_that_has_gone_takes_no_message_with_it() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store.clone();
+    let receiver = tokio::spawn(async move { store.receive(10, Duration::from_secs(20)).await });
+    settle().await;
+    receiver.abort();
+    settle().await;
+    fixture.store.send(&message(), NOW).await.unwrap();
+    assert_eq!(receive(&fixture.store).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_put_aside() {
+    let mut fixture = Fixture::new().await;
+    fixture.store.close().await;
+    let mut connection = fixture.connect().await;
+    for body in ["garbage", r#"{"kind":"of a later version"}"#] {
+        sqlx::query("INSERT INTO messages (visible_at, receive_count, body) VALUES (0, 0, ?)")
+            .bind(body)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    fixture.open().await;
+    assert!(fixture.store.receive(1, NOW).await.unwrap().is_empty());
+    fixture.store.send(&message(), NOW).await.unwrap();
+    assert_eq!(receive(&fixture.store).await.len(), 1, "the good one beside it is received");
+
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&mut connection).await.unwrap();
+    let dead: Vec<(String, i64)> =
+        sqlx::query_as("SELECT body, receive_count FROM dead_letters ORDER BY message_id")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(left, 1);
+    assert_eq!(dead, [("garbage".to_owned(), 1), (r#"{"kind":"of a later version"}"#.to_owned(), 1)]);
+}
+
+/// Lets the other tasks and the database get to where they wait.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_ne!(SystemClock.now(), START);
+}
