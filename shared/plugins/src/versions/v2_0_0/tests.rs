@@ -1,7 +1,7 @@
 //! The plugin against a stand-in for bk-sops on a port of this machine.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -90,16 +90,7 @@ fn broken() -> (u16, Value) {
     (500, json!("<html>"))
 }
 
-/// TLS is for the process to choose.
-fn choose_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
 fn environment(url: &str) -> impl Fn(&str) -> Option<String> {
-    choose_tls();
     move |name| match name {
         "BKSOPS_API_APP_CODE" => Some("bk-plugin-demo".to_owned()),
         "BKSOPS_API_APP_SECRET" => Some("the secret".to_owned()),
