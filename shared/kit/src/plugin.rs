@@ -185,6 +185,24 @@ impl Callback {
         &self.id
     }
 
+    /// Whether the prepared callback with this id was called; an `Option` of an id, as a plugin keeps it in
+    /// its storage, will do.
+    ///
+    /// ```
+    /// # use bk_plugin_kit::prelude::*;
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Storage {
+    ///     job: Option<CallbackId>,
+    /// }
+    ///
+    /// fn is_of_the_job(callback: &Callback, storage: &Storage) -> bool {
+    ///     callback.is(&storage.job)
+    /// }
+    /// ```
+    pub fn is<'a>(&self, prepared: impl Into<Option<&'a CallbackId>>) -> bool {
+        prepared.into() == Some(&self.id)
+    }
+
     /// The body of the call: any JSON value.
     pub fn data(&self) -> &Value {
         &self.data
@@ -193,5 +211,18 @@ impl Callback {
     /// The body of the call as the author's own type.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         Ok(T::deserialize(self.data.as_ref())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_knows_which_was_prepared() {
+        let (job, cancel) = (CallbackId::random(), CallbackId::random());
+        let callback = Callback::new(job.clone(), Value::Null);
+        assert!(callback.is(&job) && callback.is(&Some(job)));
+        assert!(!callback.is(&cancel) && !callback.is(&Some(cancel)) && !callback.is(&None));
     }
 }
