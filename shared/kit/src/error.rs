@@ -39,6 +39,16 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
 }
 
 /// Ends the invocation in FAIL with the author's words: the reference's `raise self.Error(message)`.
+///
+/// Whatever can be displayed will do, so it also turns another error into one in the author's words:
+///
+/// ```
+/// # use bk_plugin_kit::error::{Result, fail};
+/// fn port(text: &str) -> Result<u16> {
+///     text.parse().or_else(fail) // where `text.parse()?` would be unexpected
+/// }
+/// # assert!(port("x").is_err());
+/// ```
 pub fn fail<T>(message: impl Display) -> Result<T> {
     Err(Error::Fail(message.to_string()))
 }

@@ -32,8 +32,7 @@ pub struct ClientError(#[from] reqwest::Error);
 impl HttpFinishCallbackClient {
     /// A client; certificates are checked against the machine's own list.
     pub fn new() -> Result<Self, ClientError> {
-        // Whoever comes first installs it; all of this project uses the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::install();
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())

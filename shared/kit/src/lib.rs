@@ -22,6 +22,7 @@ pub mod settings;
 pub mod sops;
 pub mod table;
 pub mod testing;
+pub mod tls;
 pub mod validation;
 mod version;
 pub mod worker;

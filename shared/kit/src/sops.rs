@@ -28,7 +28,7 @@ pub struct SopsContext {
 
 /// `plugin_callback_info`: where the calling system wants to hear of the end, if it does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "PluginCallbackModel")]
+#[schemars(rename = "PluginCallbackModel", description = "")]
 pub struct PluginCallbackInfo {
     /// The URL that is posted to.
     #[schemars(description = "")]

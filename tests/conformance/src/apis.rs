@@ -7,7 +7,9 @@ use axum::extract::{OriginalUri, Path};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use bk_plugin_kit::prelude::*;
+use bk_plugin_kit::protocol::Caller;
+use serde_json::json;
 
 use crate::{APP_CODE, APP_SECRET};
 
@@ -26,16 +28,23 @@ async fn task_list(Path(biz_id): Path<u64>) -> Json<Value> {
 }
 
 async fn created(
+    caller: Caller,
     method: Method,
     uri: OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, Json<Value>) {
-    (StatusCode::CREATED, info(method, uri, headers, body).await)
+    (StatusCode::CREATED, info(caller, method, uri, headers, body).await)
 }
 
 /// Everything the route knows of the request.
-async fn info(method: Method, OriginalUri(uri): OriginalUri, headers: HeaderMap, body: Bytes) -> Json<Value> {
+async fn info(
+    caller: Caller,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Json<Value> {
     let mut query = BTreeMap::<String, Vec<String>>::new();
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         query.entry(name.into_owned()).or_default().push(value.into_owned());
@@ -61,7 +70,7 @@ async fn info(method: Method, OriginalUri(uri): OriginalUri, headers: HeaderMap,
         "query": query,
         "data": serde_json::from_slice(&body).unwrap_or_else(|_| json!({})),
         "content_type": text(header::CONTENT_TYPE),
-        "user": "",
+        "user": caller.username,
         "token": token,
         "headers": passed,
         "files": {},
@@ -69,8 +78,8 @@ async fn info(method: Method, OriginalUri(uri): OriginalUri, headers: HeaderMap,
     }))
 }
 
-async fn boom() {
-    panic!("boom in plugin api");
+async fn boom() -> Result<()> {
+    unexpected("boom in plugin api")
 }
 
 async fn status(Path(code): Path<u16>) -> (StatusCode, Json<Value>) {

@@ -1,7 +1,8 @@
 //! Runs a task of 标准运维 (bk-sops): creates it from a template, starts it, and polls until it has ended.
 //!
 //! No step has to remember whether it was run before. The first one, which creates the task, is never run
-//! again by itself; each later one asks for the task's state first and starts only what is not started yet.
+//! again by itself; if its answer is lost, what stays behind is a task that nobody starts. Each later one asks
+//! for the task's state first and starts only what is not started yet.
 
 mod sops_client;
 #[cfg(test)]
@@ -9,7 +10,7 @@ mod tests;
 
 use bk_plugin_kit::prelude::*;
 
-use self::sops_client::{SopsClient, SopsError, TaskState};
+use self::sops_client::{Sops, SopsClient, SopsError, TaskState};
 
 #[derive(Deserialize, JsonSchema)]
 pub struct Inputs {
@@ -23,7 +24,7 @@ pub struct Inputs {
 #[derive(Default, Serialize, Deserialize)]
 pub struct Storage {
     task_id: i64,
-    /// How often in a row the task's state could not be asked for.
+    /// How often in a row bk-sops did not answer.
     misses: u32,
 }
 
@@ -63,20 +64,27 @@ impl Plugin for SopsExec {
             cx.outputs = Some(Outputs { task_id: task.task_id, task_url: task.task_url });
             return Ok(Next::poll(secs(0)));
         }
-        match sops.task_state(task_id).await {
-            Ok(TaskState::Finished) => return Ok(Next::done()),
-            Ok(state @ (TaskState::Failed | TaskState::Revoked)) => {
-                return fail(format!("task {task_id} ended in {state}"));
-            }
-            Ok(TaskState::Created) => sops.start_task(task_id).await.or_else(fail)?,
-            Ok(TaskState::Running | TaskState::Suspended) => {}
+        let state = match start_and_ask(&sops, task_id).await {
             Err(error) if error.may_pass() && cx.storage.misses < 5 => {
                 cx.storage.misses += 1;
                 return Ok(Next::poll(secs(5)));
             }
-            Err(error) => return fail(error),
-        }
+            answered => answered.or_else(fail)?,
+        };
         cx.storage.misses = 0;
-        Ok(Next::poll(secs(5)))
+        match state {
+            TaskState::Finished => Ok(Next::done()),
+            TaskState::Failed | TaskState::Revoked => fail(format!("task {task_id} ended in {state}")),
+            TaskState::Created | TaskState::Running | TaskState::Suspended => Ok(Next::poll(secs(5))),
+        }
     }
+}
+
+/// Says where a task stands, and starts it if it is not started yet.
+async fn start_and_ask(sops: &Sops<'_>, task_id: i64) -> Result<TaskState, SopsError> {
+    let state = sops.task_state(task_id).await?;
+    if state == TaskState::Created {
+        sops.start_task(task_id).await?;
+    }
+    Ok(state)
 }

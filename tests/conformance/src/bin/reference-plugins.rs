@@ -3,7 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let _project = conformance::project();
-    // Here the server takes over: `server::main(conformance::project())`.
-    ExitCode::FAILURE
+    server::main(conformance::project())
 }

@@ -47,6 +47,7 @@ fn start_process() -> Running {
         .env("BKPAAS_APP_SECRET", conformance::APP_SECRET)
         .env("BK_PLUGIN_STORE_URL", "sqlite:conformance.db")
         .env("BK_PLUGIN_LOG", "info")
+        .env_remove("TZ")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

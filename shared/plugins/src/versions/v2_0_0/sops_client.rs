@@ -9,8 +9,8 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// Longer than the gateway waits for bk-sops.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// A step makes two calls at most, so both come to their end within a step's time limit of one minute.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Calls bk-sops as this app.
 pub(crate) struct SopsClient {
@@ -57,8 +57,8 @@ pub(crate) enum SopsError {
     Executor(#[source] InvalidHeaderValue),
     #[error("bk-sops did not answer {call} in {} s", TIMEOUT.as_secs())]
     Timeout { call: &'static str },
-    #[error("bk-sops could not be reached for {call}: {source}")]
-    Unreachable { call: &'static str, source: reqwest::Error },
+    #[error("bk-sops could not be reached for {call}: {reason}")]
+    Unreachable { call: &'static str, reason: String },
     #[error("bk-sops answered {call} with HTTP {status}")]
     Status { call: &'static str, status: StatusCode },
     #[error("bk-sops refused {call}: {message}")]
@@ -82,6 +82,7 @@ impl SopsClient {
     pub(crate) fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SopsError> {
         let get =
             |name| variable(name).filter(|value| !value.is_empty()).ok_or(SopsError::MissingVariable(name));
+        bk_plugin_kit::tls::install();
         Ok(Self {
             app_code: get("BKSOPS_API_APP_CODE")?,
             app_secret: get("BKSOPS_API_APP_SECRET")?,
@@ -149,12 +150,11 @@ impl Sops<'_> {
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let unreachable = |source: reqwest::Error| {
-            if source.is_timeout() {
+        let unreachable = |error: reqwest::Error| {
+            if error.is_timeout() {
                 SopsError::Timeout { call }
             } else {
-                // The address is the operator's to know, not the user's.
-                SopsError::Unreachable { call, source: source.without_url() }
+                SopsError::Unreachable { call, reason: root_cause(&error) }
             }
         };
         let response = request.send().await.map_err(unreachable)?;
@@ -181,6 +181,14 @@ impl Sops<'_> {
         let mut value = HeaderValue::try_from(who.to_string()).map_err(SopsError::Executor)?;
         value.set_sensitive(true);
         Ok(value)
+    }
+}
+
+/// What is at the bottom of an error: what stands above it names the address, which is not the user's to know.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => root_cause(source),
+        None => error.to_string(),
     }
 }
 

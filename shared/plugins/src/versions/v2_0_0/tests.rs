@@ -1,7 +1,7 @@
 //! The plugin against a stand-in for bk-sops on a port of this machine.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -90,16 +90,7 @@ fn broken() -> (u16, Value) {
     (500, json!("<html>"))
 }
 
-/// TLS is for the process to choose.
-fn choose_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
 fn environment(url: &str) -> impl Fn(&str) -> Option<String> {
-    choose_tls();
     move |name| match name {
         "BKSOPS_API_APP_CODE" => Some("bk-plugin-demo".to_owned()),
         "BKSOPS_API_APP_SECRET" => Some("the secret".to_owned()),
@@ -204,6 +195,20 @@ async fn a_poll_that_is_not_answered_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_start_that_is_not_answered_is_tried_again_if_it_did_not_work() {
+    let sops =
+        Sops::will_answer([created(), is("CREATED"), broken(), is("CREATED"), started(), is("FINISHED")]);
+    let mut run = invoke(&sops).await;
+    run.advance(secs(10)).await;
+    assert_eq!(run.state(), State::Success);
+
+    let sops = Sops::will_answer([created(), is("CREATED"), broken(), is("RUNNING"), is("FINISHED")]);
+    let mut run = invoke(&sops).await;
+    run.advance(secs(10)).await;
+    assert_eq!(run.state(), State::Success);
+}
+
+#[tokio::test]
 async fn polls_that_are_never_answered_end_in_fail() {
     let sops = Sops::will_answer([created()].into_iter().chain((0..6).map(|_| broken())));
     let mut run = invoke(&sops).await;
@@ -236,6 +241,7 @@ async fn nobody_at_the_address_is_said_without_the_address() {
     let run = invoke_with(SopsClient::from_env(environment("http://127.0.0.1:1"))).await;
     assert_eq!(run.state(), State::Fail);
     assert!(run.err().contains("bk-sops could not be reached for create_task"), "{}", run.err());
+    assert!(run.err().contains("refused"), "why it could not be: {}", run.err());
     assert!(!run.err().contains("127.0.0.1"), "{}", run.err());
 }
 
