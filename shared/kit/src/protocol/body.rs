@@ -1,9 +1,11 @@
 //! Reading a request's body, by the rules of the reference's parsers.
 
-use axum::extract::{FromRequest as _, Request};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::Service;
@@ -45,17 +47,40 @@ pub(super) fn unsupported_media_type() -> Failure {
     )
 }
 
+const UNREADABLE: &str = "the request body could not be read to its end";
+
+/// Reads a refused body away, up to a point: a connection that is closed with a body in it is reset, and the
+/// client may never see the answer.
+pub(super) async fn discard(mut body: Body) {
+    const MOST: usize = 64 * 1024 * 1024;
+    let mut read = 0;
+    while read < MOST
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
 impl Service {
     /// The whole body.
     pub(super) async fn read_body(&self, request: Request) -> Result<Bytes, Failure> {
-        Bytes::from_request(request, &()).await.map_err(|rejection| self.unread(rejection.status()))
+        let limit = self.settings.body_limit;
+        let mut body = request.into_body();
+        match Limited::new(&mut body, limit).collect().await {
+            Ok(read) => Ok(read.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => {
+                discard(body).await;
+                Err(Failure::body_too_large(limit))
+            }
+            Err(_) => Err(Failure::bad_request(UNREADABLE)),
+        }
     }
 
     /// What a rejection of axum's with this status says of a body.
     pub(super) fn unread(&self, status: StatusCode) -> Failure {
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => Failure::body_too_large(self.settings.body_limit),
-            _ => Failure::bad_request("the request body could not be read to its end"),
+            _ => Failure::bad_request(UNREADABLE),
         }
     }
 }

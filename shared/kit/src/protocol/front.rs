@@ -12,10 +12,10 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::Service;
+use super::body::discard;
 use super::envelope::Failure;
 use crate::version::panic_text;
 
@@ -27,7 +27,8 @@ pub(super) struct NoRoute;
 ///
 /// - a path prefix in front of `/bk_plugin/`, which a gateway's stage or a sub-path leaves there, is taken off;
 /// - every route answers with and without a trailing slash, the author's too, and nothing is redirected (the
-///   reference answers 301, 404 or 500, and clients do not follow a redirected POST);
+///   reference answers 301, 404 or 500, and clients do not follow a redirected POST); only a router of the
+///   author's with a fallback of its own gets what its routes leave as it came;
 /// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a
 ///   request that takes too long 504, all in the envelope.
 pub fn serve(service: &Service, routes: Router) -> Router {
@@ -79,19 +80,10 @@ impl Front {
         into_response(self.routes.clone().oneshot(request).await)
     }
 
-    /// Reads the body away before answering: a connection closed with a body in it is reset, and the client
-    /// may never see why.
     async fn refuse_body(&self, request: Request) -> Response {
-        const MOST: usize = 64 * 1024 * 1024;
         // A client that asks first has sent nothing yet.
         if !request.headers().contains_key(EXPECT) {
-            let mut body = request.into_body();
-            let mut read = 0;
-            while read < MOST
-                && let Some(Ok(frame)) = body.frame().await
-            {
-                read += frame.data_ref().map_or(0, bytes::Bytes::len);
-            }
+            discard(request.into_body()).await;
         }
         Failure::body_too_large(self.body_limit).into_response()
     }
@@ -122,10 +114,8 @@ fn into_response(answered: Result<Response, std::convert::Infallible>) -> Respon
     }
 }
 
-async fn no_route(method: Method) -> Response {
-    let message = "there is no such path";
-    tracing::debug!(%method, message);
-    let mut response = Failure::new(StatusCode::NOT_FOUND, message).into_response();
+async fn no_route() -> Response {
+    let mut response = Failure::new(StatusCode::NOT_FOUND, "there is no such path").into_response();
     response.extensions_mut().insert(NoRoute);
     response
 }

@@ -231,15 +231,7 @@ async fn every_route_answers_with_and_without_slash_and_behind_a_prefix() {
 #[tokio::test]
 async fn unknown_paths_and_methods() {
     let Fixture { routes, .. } = fixture(|_| {});
-    for path in [
-        "/",
-        "/nope/",
-        "/bk_plugin/",
-        "/bk_plugin/schedule/",
-        "/bk_plugin/invoke",
-        "/bk_plugin/private/x",
-        "/swagger/x",
-    ] {
+    for path in ["/", "/nope/", "/bk_plugin/", "/bk_plugin/schedule/", "/bk_plugin/invoke", "/swagger/x"] {
         assert!(get(&routes, path).await.is_failure(404), "{path}");
     }
     for (method, path, allow) in [
@@ -256,6 +248,16 @@ async fn unknown_paths_and_methods() {
     }
     let head = send(&routes, request(Method::HEAD, "/bk_plugin/meta/", "", Body::empty())).await;
     assert_eq!((head.status, head.body), (200, json!("")));
+}
+
+#[tokio::test]
+async fn an_author_may_have_a_fallback() {
+    let Fixture { routes, .. } = fixture(|_| {});
+    assert_eq!(get(&routes, "/bk_plugin/private/there").await.status, 200);
+    let own = get(&routes, "/bk_plugin/private/nope").await;
+    assert_eq!((own.status, own.body), (404, json!("no such thing")));
+    let Fixture { routes, .. } = fixture(|settings| settings.development = false);
+    assert!(get(&routes, "/bk_plugin/private/nope").await.is_failure(403));
 }
 
 #[tokio::test]

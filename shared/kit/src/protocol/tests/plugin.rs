@@ -175,6 +175,7 @@ fn registry() -> Registry {
         .allow_scope("bk_sops", "project", ["1"])
         .plugin_api(plugin_api)
         .openapi(Router::new().route("/", get(echo_ok)))
+        .private(Router::new().route("/there", get(echo_ok)).fallback(own_404))
         .build()
         .unwrap()
 }
