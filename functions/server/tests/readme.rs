@@ -1,4 +1,5 @@
 //! Runs the commands of the README against the real server and compares the answers with those printed there.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
 use std::fs;

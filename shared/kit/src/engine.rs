@@ -2,7 +2,7 @@
 //!
 //! It keeps five promises, with a table of conditional updates and an at-least-once queue and nothing else:
 //! no lost wake-up, one committed result a step, no lost callback, nothing hangs, finished is final. The rule
-//! that makes them hold is the order of effects in [`step`]: claim -> execute -> send -> commit -> delete. A
+//! that makes them hold is the order of effects in `wake_up`: claim -> execute -> send -> commit -> delete. A
 //! crash between any two leaves either the wake-up that was being handled or the one that was sent.
 //!
 //! It contains no I/O: everything outside is behind [`Table`], [`Queue`], [`Clock`] and [`FinishCallbackClient`].

@@ -98,7 +98,7 @@ impl Server {
 
     /// Asks until the invocation is finished.
     async fn finished(&self, trace_id: &str) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let url = self.url(&format!("/bk_plugin/schedule/{trace_id}"));
             let answer: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
