@@ -2,28 +2,25 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use bk_plugin_kit::callback_token::CallbackKeys;
 use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_kit::project::Registry;
-use bk_plugin_kit::protocol::{self, InvocationLog, ProtocolSettings, Service};
+use bk_plugin_kit::protocol::{self, Front, ProtocolSettings, Service};
 use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::worker::Worker;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower::make::Shared;
 
+use crate::log::Log;
 use crate::settings::ServerSettings;
 use crate::{StartError, app_secret, health, housekeeping};
 
 /// Serves until the process is told to stop.
-pub(crate) async fn serve(
-    registry: Registry,
-    settings: ServerSettings,
-    log: Option<InvocationLog>,
-) -> Result<(), StartError> {
+pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log) -> Result<(), StartError> {
     let shared = &settings.shared;
     let options = SqliteOptions {
         visibility_timeout: shared.limits.visibility_timeout(),
@@ -39,7 +36,7 @@ pub(crate) async fn serve(
     let worker = Worker::new(Arc::clone(&engine), store.clone(), settings.worker);
     let working = tokio::spawn(worker.run(stopped(stopping.clone())));
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
-    let served = axum::serve(listener, routes(&engine, &settings, log))
+    let served = axum::serve(listener, Shared::new(routes(&engine, &settings, &log)))
         .with_graceful_shutdown(stopped(stopping))
         .await;
     if let Err(error) = served {
@@ -84,7 +81,7 @@ fn engine(
     }))
 }
 
-fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: Option<InvocationLog>) -> Router {
+fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: &Log) -> Front {
     let shared = &settings.shared;
     let service = Service::new(
         Arc::clone(engine),
@@ -95,16 +92,16 @@ fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: Option<Invocatio
             ..ProtocolSettings::new(&shared.app_id, shared.time_zone.clone())
         },
     );
-    let mut groups = Router::new()
+    let mut groups = health::routes(Arc::clone(engine))
         .merge(protocol::meta_routes(&service))
         .merge(protocol::invoke_routes(&service))
         .merge(protocol::callback_routes(&service))
         .merge(protocol::schedule_routes(&service))
         .merge(protocol::document_routes(&service));
-    if let Some(log) = log {
-        groups = groups.merge(protocol::log_routes(&service, log));
+    if let Some(log) = &log.invocations {
+        groups = groups.merge(protocol::log_routes(&service, log.clone()));
     }
-    health::routes(Arc::clone(engine)).fallback_service(protocol::serve(&service, groups))
+    protocol::serve(&service, groups)
 }
 
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {

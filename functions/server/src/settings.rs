@@ -100,7 +100,11 @@ mod tests {
 
     #[test]
     fn wrong_numbers_are_named_together() {
-        let said = read(&[("PORT", "eighty"), ("BK_PLUGIN_CONCURRENCY", "0"), ("BK_PLUGIN_LOG", "bk_plugin_kit=loud")]);
+        let said = read(&[
+            ("PORT", "eighty"),
+            ("BK_PLUGIN_CONCURRENCY", "0"),
+            ("BK_PLUGIN_LOG", "bk_plugin_kit=loud"),
+        ]);
         let said = said.unwrap_err().to_string();
         for name in ["PORT", "BK_PLUGIN_CONCURRENCY", "BK_PLUGIN_LOG"] {
             assert!(said.contains(name), "{name} in {said}");

@@ -42,7 +42,7 @@ use jiff::tz::TimeZone;
 use crate::engine::Engine;
 
 pub use author_routes::Caller;
-pub use front::serve;
+pub use front::{Front, serve};
 pub use invocation_log::InvocationLog;
 pub use time_zone::{UnknownTimeZone, time_zone};
 

@@ -11,6 +11,9 @@ use crate::Failure;
 use crate::load::{Connection, get, percentile, post};
 use crate::process::Server;
 
+/// Connections that invoke at the same time.
+const CALLERS: usize = 40;
+
 /// Steps a second while 2,000 invocations are in flight.
 pub(crate) async fn throughput() -> Result<(), Failure> {
     let (invocations, times) = (2000, 20);
@@ -63,12 +66,14 @@ async fn finished(
 ) -> Result<Vec<Vec<f64>>, Failure> {
     let body = format!(r#"{{"inputs":{{"interval":{interval},"times":{times}}},"context":{{}}}}"#);
     let request = post("/bk_plugin/invoke/9.0.0", &body);
-    let mut connection = Connection::open(server.port).await?;
+    let calling: Vec<_> = (0..CALLERS)
+        .map(|_| tokio::spawn(invoke(server.port, request.clone(), invocations / CALLERS)))
+        .collect();
     let mut trace_ids = Vec::with_capacity(invocations);
-    for _ in 0..invocations {
-        let answer: Value = serde_json::from_slice(connection.exchange(&request).await?)?;
-        trace_ids.push(answer["trace_id"].as_str().ok_or("no trace_id")?.to_owned());
+    for called in calling {
+        trace_ids.extend(called.await??);
     }
+    let mut connection = Connection::open(server.port).await?;
     // Asking takes time from the server: not before the end is near.
     tokio::time::sleep(Duration::from_secs(u64::from(interval * times))).await;
     let deadline = Instant::now() + Duration::from_mins(2);
@@ -90,4 +95,15 @@ async fn finished(
         }
     }
     Ok(all)
+}
+
+/// Invokes `times` times and returns the trace_ids.
+async fn invoke(port: u16, request: Vec<u8>, times: usize) -> Result<Vec<String>, Failure> {
+    let mut connection = Connection::open(port).await?;
+    let mut trace_ids = Vec::with_capacity(times);
+    for _ in 0..times {
+        let answer: Value = serde_json::from_slice(connection.exchange(&request).await?)?;
+        trace_ids.push(answer["trace_id"].as_str().ok_or("no trace_id")?.to_owned());
+    }
+    Ok(trace_ids)
 }

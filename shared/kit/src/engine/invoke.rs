@@ -73,7 +73,8 @@ impl Engine {
         }
         record.inputs = inputs;
         record.context = context;
-        Ok(self.write_first_step(record, ended).await)
+        // Boxed: most invocations end above and should not carry room for what follows.
+        Ok(Box::pin(self.write_first_step(record, ended)).await)
     }
 
     fn first_step(&self, record: &Record, inputs: &JsonObject, context: &JsonObject) -> StepInput {

@@ -136,7 +136,7 @@ impl Engine {
             plugin_version
         );
         let stepped = async {
-            tracing::info!("plugin start execute");
+            tracing::debug!("plugin start execute");
             let stepped = match select(version.step(input), self.clock.sleep(limit)).await {
                 Either::Left((stepped, _)) => stepped,
                 Either::Right(_) => Stepped::Unexpected {

@@ -1,7 +1,9 @@
 //! What holds for every request, whatever its route.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,9 +14,9 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use tower::ServiceExt as _;
+use futures::future::BoxFuture;
+use tower::{Service, ServiceExt as _};
 
-use super::Service;
 use super::body::discard;
 use super::envelope::Failure;
 use crate::version::panic_text;
@@ -31,25 +33,42 @@ pub(super) struct NoRoute;
 ///   author's with a fallback of its own gets what its routes leave as it came;
 /// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a
 ///   request that takes too long 504, all in the envelope.
-pub fn serve(service: &Service, routes: Router) -> Router {
-    let front = Arc::new(Front {
+pub fn serve(service: &super::Service, routes: Router) -> Front {
+    Front(Arc::new(Inner {
         routes: with_either_slash(routes),
         body_limit: service.settings.body_limit,
         request_timeout: service.settings.request_timeout,
-    });
-    Router::new().fallback(move |request: Request| {
-        let front = Arc::clone(&front);
-        async move { front.answer(request).await }
-    })
+    }))
 }
 
-struct Front {
+/// All routes behind what holds for all of them: a service for `axum::serve` or for Lambda's runtime.
+///
+/// It is no router around a router, since looking a path up twice shows in a load test.
+#[derive(Clone)]
+pub struct Front(Arc<Inner>);
+
+struct Inner {
     routes: Router,
     body_limit: usize,
     request_timeout: Duration,
 }
 
-impl Front {
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { Ok(inner.answer(request).await) })
+    }
+}
+
+impl Inner {
     async fn answer(&self, request: Request) -> Response {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let answered = AssertUnwindSafe(self.route(request)).catch_unwind();
@@ -108,7 +127,7 @@ pub(super) fn with_either_slash(routes: Router) -> Router {
     })
 }
 
-fn into_response(answered: Result<Response, std::convert::Infallible>) -> Response {
+fn into_response(answered: Result<Response, Infallible>) -> Response {
     match answered {
         Ok(response) => response,
     }

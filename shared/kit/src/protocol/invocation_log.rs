@@ -1,62 +1,51 @@
 //! What the steps of an invocation logged, kept in memory for the debug panel and the `logs` route.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// A `tracing` layer that keeps the log lines of the latest invocations, by `trace_id`.
+/// A `tracing` layer that keeps the latest lines that steps logged.
 ///
 /// It is for development: install it in the subscriber and hand a clone to
 /// [`log_routes`](super::log_routes). In production logs go to the operator's own collection.
 #[derive(Clone, Default)]
-pub struct InvocationLog(Arc<Mutex<Kept>>);
+pub struct InvocationLog(Arc<Mutex<VecDeque<Line>>>);
 
-#[derive(Default)]
-struct Kept {
-    lines: HashMap<String, VecDeque<String>>,
-    /// Oldest first.
-    order: VecDeque<String>,
+struct Line {
+    trace_id: Arc<str>,
+    level: Level,
+    message: String,
 }
 
 /// The invocation that a span is a step of.
-struct StepOf(String);
+struct StepOf(Arc<str>);
 
 impl InvocationLog {
-    /// How many invocations are kept.
-    pub const INVOCATIONS: usize = 1_000;
-    /// How many lines of each, the latest.
-    pub const LINES: usize = 1_000;
+    /// How many lines are kept, the latest of all invocations.
+    pub const LINES: usize = 20_000;
+    /// Bytes of a line that are kept.
+    const LINE_LENGTH: usize = 16 * 1024;
 
     /// The lines of an invocation, each `LEVEL message`; none if it is not known.
     pub fn text(&self, trace_id: &str) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(lines) = kept.lines.get(trace_id) else { return String::new() };
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_it = lines.iter().filter(|line| *line.trace_id == *trace_id);
+        of_it.map(|line| format!("{} {}", line.level, line.message)).collect::<Vec<_>>().join("\n")
     }
 
-    fn keep(&self, trace_id: &str, line: String) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lines) = kept.lines.get_mut(trace_id) {
-            if lines.len() == Self::LINES {
-                lines.pop_front();
-            }
-            lines.push_back(line);
-            return;
+    fn keep(&self, line: Line) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == Self::LINES {
+            lines.pop_front();
         }
-        if kept.order.len() == Self::INVOCATIONS
-            && let Some(oldest) = kept.order.pop_front()
-        {
-            kept.lines.remove(&oldest);
-        }
-        kept.order.push_back(trace_id.to_owned());
-        kept.lines.insert(trace_id.to_owned(), VecDeque::from([line]));
+        lines.push_back(line);
     }
 }
 
@@ -68,7 +57,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for InvocationLog {
         let mut trace_id = OneField { name: "trace_id", text: String::new() };
         attributes.record(&mut trace_id);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(StepOf(trace_id.text));
+            span.extensions_mut().insert(StepOf(trace_id.text.into()));
         }
     }
 
@@ -77,7 +66,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for InvocationLog {
             if let Some(StepOf(trace_id)) = span.extensions().get() {
                 let mut message = OneField { name: "message", text: String::new() };
                 event.record(&mut message);
-                self.keep(trace_id, format!("{} {}", event.metadata().level(), message.text));
+                let mut message = message.text;
+                message.truncate(message.floor_char_boundary(Self::LINE_LENGTH));
+                self.keep(Line { trace_id: Arc::clone(trace_id), level: *event.metadata().level(), message });
                 return;
             }
         }
@@ -129,14 +120,11 @@ mod tests {
     #[test]
     fn the_oldest_go() {
         let log = InvocationLog::default();
-        for invocation in 0..=InvocationLog::INVOCATIONS {
-            log.keep(&invocation.to_string(), "line".to_owned());
+        for number in 0..=InvocationLog::LINES {
+            let trace_id = if number < 2 { "old" } else { "new" }.into();
+            log.keep(Line { trace_id, level: Level::INFO, message: number.to_string() });
         }
-        for line in 0..InvocationLog::LINES {
-            log.keep("1", format!("line {line}"));
-        }
-        assert_eq!(log.text("0"), "");
-        let text = log.text("1");
-        assert!(text.starts_with("line 0\n") && text.ends_with("line 999"), "{text}");
+        assert_eq!(log.text("old"), "INFO 1");
+        assert_eq!(log.text("new").lines().count(), InvocationLog::LINES - 1);
     }
 }

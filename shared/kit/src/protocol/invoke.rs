@@ -1,12 +1,15 @@
 //! `POST invoke/<version>`: begins an invocation.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::task::JoinError;
 use utoipa::ToSchema;
 
 use super::Service;
@@ -77,9 +80,8 @@ pub(super) async fn invoke(
     let InvokeRequest { inputs, context } = read(&service, request).await?;
     let trace_id = TraceId::random();
     let (engine, id) = (Arc::clone(&service.engine), trace_id.clone());
-    // In a task of its own: a caller that hangs up must not end a step in the middle.
-    let step = tokio::spawn(async move { engine.invoke(id, &version, inputs, context).await });
-    match step.await {
+    let step = async move { engine.invoke(id, &version, inputs, context).await };
+    match whatever_the_caller_does(step).await {
         Ok(Ok(Ok(Invoked { state, outputs, err }))) => {
             let data = InvokeData { outputs, state, err };
             Ok(json(StatusCode::OK, &Traced { result: true, data, message: "success", trace_id }))
@@ -93,6 +95,19 @@ pub(super) async fn invoke(
             let message = "internal error: the server's log says more";
             Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message).with_trace_id(trace_id))
         }
+    }
+}
+
+/// Runs a step to its end even if the caller hangs up. One that does not wait for anything, as most that end
+/// at once, is over before it would have been handed to a task of its own.
+async fn whatever_the_caller_does<F>(step: F) -> Result<F::Output, JoinError>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let mut step = Box::pin(step);
+    match futures::poll!(step.as_mut()) {
+        Poll::Ready(ended) => Ok(ended),
+        Poll::Pending => tokio::spawn(step).await,
     }
 }
 

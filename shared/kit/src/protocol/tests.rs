@@ -6,7 +6,6 @@ mod plugin;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request};
@@ -37,7 +36,7 @@ impl Answer {
     }
 }
 
-async fn send(routes: &Router, request: Request<Body>) -> Answer {
+async fn send(routes: &Front, request: Request<Body>) -> Answer {
     let response = routes.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -54,11 +53,11 @@ fn request(method: Method, path: &str, content_type: &str, body: impl Into<Body>
     request
 }
 
-async fn get(routes: &Router, path: &str) -> Answer {
+async fn get(routes: &Front, path: &str) -> Answer {
     send(routes, request(Method::GET, path, "", Body::empty())).await
 }
 
-async fn post(routes: &Router, path: &str, body: impl Into<Body>) -> Answer {
+async fn post(routes: &Front, path: &str, body: impl Into<Body>) -> Answer {
     send(routes, request(Method::POST, path, "application/json", body)).await
 }
 

@@ -18,7 +18,7 @@ use crate::ids::{CallbackId, LeaseToken, TraceId};
 use crate::prelude::*;
 use crate::project::Registry;
 use crate::protocol::{
-    Caller, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes, invoke_routes,
+    Caller, Front, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes, invoke_routes,
     log_routes, meta_routes, schedule_routes, serve, time_zone,
 };
 use crate::queue::{Delivery, Message, Queue};
@@ -181,7 +181,7 @@ fn registry() -> Registry {
 }
 
 pub(super) struct Fixture {
-    pub(super) routes: Router,
+    pub(super) routes: Front,
     pub(super) worker: Worker,
     pub(super) log: InvocationLog,
 }
@@ -243,7 +243,7 @@ pub(super) fn callback_path() -> String {
     format!("/bk_plugin/callback/{token}/")
 }
 
-fn routes(engine: &Arc<Engine>, log: InvocationLog, change: impl FnOnce(&mut ProtocolSettings)) -> Router {
+fn routes(engine: &Arc<Engine>, log: InvocationLog, change: impl FnOnce(&mut ProtocolSettings)) -> Front {
     let mut settings = ProtocolSettings::new("bk-plugin-demo", time_zone(None).unwrap());
     settings.development = true;
     change(&mut settings);
@@ -270,7 +270,7 @@ pub(super) fn fixture(change: impl FnOnce(&mut ProtocolSettings)) -> Fixture {
 }
 
 /// All routes over a store that does not answer.
-pub(super) fn fixture_without_store() -> Router {
+pub(super) fn fixture_without_store() -> Front {
     let limits = Limits { store_patience: Duration::ZERO, ..Limits::default() };
     let engine = engine(Arc::new(Away), Arc::new(Away), Arc::new(ManualClock::default()), limits);
     routes(&engine, InvocationLog::default(), |_| {})
