@@ -151,7 +151,27 @@ fn outputs_to_json<T: Serialize>(outputs: Option<&T>) -> Result<Value, String> {
 }
 
 fn to_json<T: Serialize>(what: &str, value: &T) -> Result<Value, String> {
-    serde_json::to_value(value).map_err(|error| format!("plugin context json dumps error: {what}: {error}"))
+    let json = serde_json::to_value(value)
+        .map_err(|error| format!("plugin context json dumps error: {what}: {error}"))?;
+    if is_deeper_than(&json, DEEPEST) {
+        return Err(format!(
+            "plugin context json dumps error: {what}: nested deeper than {DEEPEST} levels, which could not be \
+             read back"
+        ));
+    }
+    Ok(json)
+}
+
+/// serde_json reads 128 levels; a record has some around what a plugin leaves.
+const DEEPEST: usize = 100;
+
+fn is_deeper_than(value: &Value, levels: usize) -> bool {
+    let deeper = |inner: &Value| levels == 0 || is_deeper_than(inner, levels - 1);
+    match value {
+        Value::Array(values) => values.iter().any(deeper),
+        Value::Object(values) => values.values().any(deeper),
+        _ => false,
+    }
 }
 
 fn fail_text(error: Error) -> String {

@@ -58,6 +58,11 @@ impl Plugin for Scripted {
                 cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(500_000)));
                 Ok(Next::poll(secs(10)))
             }
+            "deep" => {
+                let nested = (0..200).fold(Value::Null, |inner, _| json!([inner]));
+                cx.outputs.get_or_insert_default().trail.push(nested);
+                Ok(Next::poll(secs(10)))
+            }
             other => unexpected(format!("no step {other}")),
         }
     }
@@ -446,6 +451,16 @@ async fn a_state_too_large_fails_with_size_and_limit() {
     let bench = Bench::new();
     let first = bench.invoke(&["big"]).await;
     assert!(first.err.unwrap().contains("the limit is 409600"));
+}
+
+#[tokio::test]
+async fn outputs_that_could_not_be_read_back_fail() {
+    let bench = Bench::new();
+    bench.invoke(&["poll", "deep"]).await;
+    bench.pass(secs(10)).await;
+    let record = bench.record().await;
+    assert!(record.err.contains("outputs: nested deeper than 100 levels"), "{}", record.err);
+    assert_eq!(record.outputs, json!({"trail": ["Invoked"]}));
 }
 
 #[tokio::test]

@@ -446,7 +446,7 @@ async fn logs_of_an_invocation() {
         get(&routes, &path).await.body,
         json!({
             "result": true,
-            "data": {"log": "INFO plugin start execute\nINFO echo says world\nINFO plugin execute success"},
+            "data": {"log": "DEBUG plugin start execute\nINFO echo says world\nINFO plugin execute success"},
             "message": "",
         })
     );
