@@ -21,7 +21,7 @@ use bk_plugin_sql::sqlite::OpenError;
 
 pub use settings::ServerSettings;
 
-/// A step is many small allocations: this one makes them a fifth faster end to end (`just bench`).
+/// A step is many small allocations; `just bench` shows what this one is worth.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
