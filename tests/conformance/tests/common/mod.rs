@@ -43,11 +43,11 @@ fn start_process() -> Running {
         .current_dir(folder.path())
         .env("PORT", "0")
         .env("BKPAAS_ENVIRONMENT", "dev")
-        .env("BKPAAS_APP_ID", conformance::APP_CODE)
-        .env("BKPAAS_APP_SECRET", conformance::APP_SECRET)
         .env("BK_PLUGIN_STORE_URL", "sqlite:conformance.db")
         .env("BK_PLUGIN_LOG", "info")
         .env_remove("TZ")
+        .env_remove("BKPAAS_APP_ID")
+        .env_remove("BKPAAS_APP_SECRET")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
