@@ -2,44 +2,21 @@
 //! server goes on.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use common::Server;
 use serde_json::{Value, json};
 
-struct Server {
-    port: u16,
-    child: Child,
-    _folder: tempfile::TempDir,
+/// POSTs to a running server.
+trait Post {
+    fn post(&self, path: &str, body: &[u8]) -> (u16, Value);
+    fn echo_works(&self);
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(env!("CARGO_BIN_EXE_server"))
-            .current_dir(folder.path())
-            .env("PORT", port.to_string())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { port, child, _folder: folder }
-    }
-
+impl Post for Server {
     /// POSTs `body` as JSON on a connection of its own.
     fn post(&self, path: &str, body: &[u8]) -> (u16, Value) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();

@@ -1,12 +1,16 @@
 //! Runs the commands of the README against the real server and compares the answers with those printed there.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use common::Server;
 
 /// The port in the README.
 const PORT: &str = "127.0.0.1:8000";
@@ -18,12 +22,13 @@ fn the_commands_answer_as_printed() {
     let curl = Command::new("curl").arg("--version").output().expect("curl is installed");
     assert!(curl.status.success());
     let server = Server::start();
+    let address = format!("127.0.0.1:{}", server.port);
     let commands = commands(&readme("README.md"));
     assert_eq!(commands.len(), 8, "every command of the README is found");
     let mut names = HashMap::new();
     for (command, printed) in commands {
-        let printed = printed.replace(PORT, &server.address);
-        let command = with_names(&command.replace(PORT, &server.address), &names);
+        let printed = printed.replace(PORT, &address);
+        let command = with_names(&command.replace(PORT, &address), &names);
         // What is asked for may not have happened yet; what is posted is posted once.
         let asks = !command.contains(" -d ");
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -41,39 +46,6 @@ fn the_commands_answer_as_printed() {
 #[test]
 fn both_readmes_have_the_same_blocks() {
     assert_eq!(blocks(&readme("README.md")), blocks(&readme("README.zh-CN.md")));
-}
-
-struct Server {
-    address: String,
-    child: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(env!("CARGO_BIN_EXE_server"))
-            .current_dir(folder.path())
-            .env("PORT", port.to_string())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { address: format!("127.0.0.1:{port}"), child, _folder: folder };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(&server.address).is_err() {
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        server
-    }
 }
 
 fn readme(name: &str) -> String {

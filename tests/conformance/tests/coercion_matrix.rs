@@ -1,11 +1,10 @@
 //! Every coercion that was tried on the reference, tried here.
 
-mod kinds;
-
 use bk_plugin_kit::{
     JsonObject,
     validation::{Invalid, Model},
 };
+use conformance::plugins::v1_1_0;
 use serde_json::{Value, json};
 
 const MATRIX: &str = include_str!("data/coercion_matrix.md");
@@ -100,7 +99,7 @@ fn outcome(model: &Model, case: &Case<'_>) -> Option<Value> {
     let mut inputs = required_inputs();
     inputs.insert(case.field.to_owned(), read(case.input));
     let checked = model.check(inputs).inspect_err(|invalid| assert_names(invalid, case)).ok()?;
-    let inputs: kinds::Inputs = serde_json::from_value(checked.into()).expect("checked values deserialize");
+    let inputs: v1_1_0::Inputs = serde_json::from_value(checked.into()).expect("checked values deserialize");
     serde_json::to_value(inputs).expect("JSON").get_mut(case.field).map(Value::take)
 }
 
@@ -111,7 +110,7 @@ fn assert_names(invalid: &Invalid, case: &Case<'_>) {
 
 #[test]
 fn agrees_with_the_reference() {
-    let model = Model::of::<kinds::Inputs>().expect("a valid model");
+    let model = Model::of::<v1_1_0::Inputs>().expect("a valid model");
     let cases = cases();
     let mut used = [0; EXCEPTIONS.len()];
     let mut failures = Vec::new();
