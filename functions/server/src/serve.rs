@@ -1,6 +1,8 @@
 //! Wires store, engine, worker and routers together, and takes them down in order.
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bk_plugin_kit::callback_token::CallbackKeys;
 use bk_plugin_kit::clock::SystemClock;
@@ -36,13 +38,20 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log
     let worker = Worker::new(Arc::clone(&engine), store.clone(), settings.worker);
     let working = tokio::spawn(worker.run(stopped(stopping.clone())));
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
-    let served = axum::serve(listener, Shared::new(routes(&engine, &settings, &log)))
-        .with_graceful_shutdown(stopped(stopping))
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the listener failed");
+    let service = service(&engine, &settings);
+    let routes = Shared::new(routes(&service, &engine, &log));
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped(stopping.clone()));
+    tokio::select! {
+        served = serving.into_future() => {
+            if let Err(error) = served {
+                tracing::error!(%error, "the listener failed");
+            }
+        }
+        // A client that never sends the rest of its request must not hold the process.
+        () = stopped_for(stopping, shared.limits.lease()) => tracing::warn!("connections that do not end are cut"),
     }
     // Requests have been answered; the steps that run come to their end, then nobody needs the store.
+    service.finish_steps().await;
     let _ = working.await;
     housekeeping.abort();
     store.close().await;
@@ -74,16 +83,16 @@ fn engine(
         table: store.clone(),
         queue: store.clone(),
         clock: Arc::new(SystemClock),
-        finish_callbacks: Arc::new(HttpFinishCallbackClient::new()?),
+        finish_callbacks: Arc::new(HttpFinishCallbackClient::new(shared.development)?),
         keys: Arc::new(keys),
         callback_base,
         limits: shared.limits,
     }))
 }
 
-fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: &Log) -> Front {
+fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
     let shared = &settings.shared;
-    let service = Service::new(
+    Service::new(
         Arc::clone(engine),
         ProtocolSettings {
             development: shared.development,
@@ -91,17 +100,20 @@ fn routes(engine: &Arc<Engine>, settings: &ServerSettings, log: &Log) -> Front {
             request_timeout: shared.limits.lease(),
             ..ProtocolSettings::new(&shared.app_id, shared.time_zone.clone())
         },
-    );
+    )
+}
+
+fn routes(service: &Arc<Service>, engine: &Arc<Engine>, log: &Log) -> Front {
     let mut groups = health::routes(Arc::clone(engine))
-        .merge(protocol::meta_routes(&service))
-        .merge(protocol::invoke_routes(&service))
-        .merge(protocol::callback_routes(&service))
-        .merge(protocol::schedule_routes(&service))
-        .merge(protocol::document_routes(&service));
+        .merge(protocol::meta_routes(service))
+        .merge(protocol::invoke_routes(service))
+        .merge(protocol::callback_routes(service))
+        .merge(protocol::schedule_routes(service))
+        .merge(protocol::document_routes(service));
     if let Some(log) = &log.invocations {
-        groups = groups.merge(protocol::log_routes(&service, log.clone()));
+        groups = groups.merge(protocol::log_routes(service, log.clone()));
     }
-    protocol::serve(&service, groups)
+    protocol::serve(service, groups)
 }
 
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {
@@ -119,13 +131,16 @@ fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) 
     tracing::info!(%store, environment, versions, "serving http://{address}/bk_plugin/");
 }
 
-/// Becomes true on SIGTERM or Ctrl-C.
+/// Becomes true on SIGTERM or Ctrl-C. A second one ends the process at once: nothing is lost by that, what
+/// was running is run again.
 fn stop_signal() -> watch::Receiver<bool> {
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
         told_to_stop().await;
         tracing::info!("stopping: no new work is taken, what runs comes to its end");
         let _ = stop.send(true);
+        told_to_stop().await;
+        std::process::exit(1);
     });
     stopping
 }
@@ -146,4 +161,10 @@ async fn told_to_stop() {
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the sender is gone, and with it the runtime.
     let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Returns so long after [`stopped`].
+async fn stopped_for(stopping: watch::Receiver<bool>, patience: Duration) {
+    stopped(stopping).await;
+    tokio::time::sleep(patience).await;
 }

@@ -18,7 +18,7 @@ pub struct ServerSettings {
     pub store: PathBuf,
     /// BK_PLUGIN_STATE_LIMIT: bytes the record of one invocation may have.
     pub state_limit: usize,
-    /// BK_PLUGIN_CONCURRENCY and BK_PLUGIN_MAX_RECEIVE_COUNT.
+    /// BK_PLUGIN_CONCURRENCY.
     pub worker: WorkerOptions,
     /// BK_PLUGIN_LOG: what is logged, as tracing-subscriber's EnvFilter reads it.
     pub log: tracing_subscriber::filter::Targets,
@@ -30,10 +30,7 @@ impl ServerSettings {
         let mut reader = Reader::new(variables);
         let shared = Settings::read(&mut reader);
         let everywhere = if shared.development { "127.0.0.1" } else { "0.0.0.0" };
-        let worker = WorkerOptions {
-            concurrency: reader.number("BK_PLUGIN_CONCURRENCY", 256, 1..=100_000),
-            max_receive_count: reader.number("BK_PLUGIN_MAX_RECEIVE_COUNT", 5, 1..=1000),
-        };
+        let worker = WorkerOptions { concurrency: reader.number("BK_PLUGIN_CONCURRENCY", 256, 1..=100_000) };
         let settings = Self {
             host: reader.text("BK_PLUGIN_HOST").unwrap_or_else(|| everywhere.to_owned()),
             port: reader.number("PORT", 8000, 0..=u16::MAX),

@@ -77,7 +77,7 @@ fn defaults_are_those_of_the_sources() {
         ("BK_PLUGIN_FINISH_CALLBACK_ATTEMPTS", limits.finish_callback_attempts.to_string()),
         ("BK_PLUGIN_HOST", settings.host.clone()),
         ("BK_PLUGIN_LOG", settings.log.to_string()),
-        ("BK_PLUGIN_MAX_RECEIVE_COUNT", settings.worker.max_receive_count.to_string()),
+        ("BK_PLUGIN_MAX_RECEIVE_COUNT", settings.shared.limits.max_receive_count.to_string()),
         ("BK_PLUGIN_STATE_LIMIT", settings.state_limit.to_string()),
         ("BK_PLUGIN_STEP_TIME_LIMIT", limits.step_time_limit.as_secs().to_string()),
         ("BK_PLUGIN_STORE_URL", format!("sqlite:{}", settings.store.display())),

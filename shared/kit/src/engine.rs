@@ -39,6 +39,8 @@ pub struct Limits {
     pub step_time_limit: Duration,
     /// How long a store that does not answer is asked again before the caller is told.
     pub store_patience: Duration,
+    /// A wake-up that was received more often than this without coming to its end is a dead letter.
+    pub max_receive_count: u32,
     /// Posts of a finish callback before it is given up.
     pub finish_callback_attempts: u32,
     /// How long a finished record is kept (SCHEDULE_PERSISTENT_DAYS).
@@ -50,6 +52,7 @@ impl Default for Limits {
         Self {
             step_time_limit: Duration::from_mins(1),
             store_patience: Duration::from_secs(20),
+            max_receive_count: 5,
             finish_callback_attempts: 12,
             keep_finished: Duration::from_hours(30 * 24),
         }
@@ -155,15 +158,27 @@ impl Engine {
         &self.limits
     }
 
-    /// Handles one delivery of a message. Never fails: whatever could not be done now is left in the queue.
-    pub async fn handle(&self, message: &Message) -> Handled {
+    /// Handles one delivery of a message that was received `receive_count` times, this one included. Never
+    /// fails: whatever could not be done now is left in the queue.
+    pub async fn handle(&self, message: &Message, receive_count: u32) -> Handled {
         let handled = match message {
-            Message::WakeUp(wake_up) => self.wake_up(wake_up).await,
+            Message::WakeUp(wake_up) => {
+                // What goes back into the queue as a copy takes the count of crashes along.
+                let crashes = wake_up.crashes.saturating_add(receive_count.saturating_sub(1));
+                let wake_up = WakeUp { crashes, ..wake_up.clone() };
+                if crashes >= self.limits.max_receive_count {
+                    return self.dead_letter(&Message::WakeUp(wake_up)).await;
+                }
+                self.wake_up(&wake_up).await
+            }
+            Message::Finish(_) if receive_count > self.limits.max_receive_count => {
+                return self.dead_letter(message).await;
+            }
             Message::Finish(finish) => self.finish(finish).await,
         };
         match handled {
             Ok(handled) => handled,
-            Err(error) => self.weather(message, &error).await,
+            Err(error) => self.weather(message, receive_count, &error).await,
         }
     }
 
@@ -179,13 +194,19 @@ impl Engine {
         self.table.ping().await
     }
 
-    /// A store is away: nothing ends for that. The message goes back as a copy, so that its receive count
-    /// stays one of crashes; if the queue is away too, it stays where it is.
-    async fn weather(&self, message: &Message, error: &StoreError) -> Handled {
-        tracing::warn!(trace_id = %message.trace_id(), %error, "message put back");
+    /// A store is away: nothing ends for that. The message goes back as a copy; if the queue is away too, it
+    /// stays where it is.
+    async fn weather(&self, message: &Message, receive_count: u32, error: &StoreError) -> Handled {
+        if let StoreError::Unreadable { .. } = error {
+            tracing::error!(trace_id = %message.trace_id(), %error, "record cannot be read, tried again later");
+        } else {
+            tracing::warn!(trace_id = %message.trace_id(), %error, "message put back");
+        }
         let (copy, delay) = match message {
             Message::WakeUp(wake_up) => {
-                let copy = WakeUp { put_backs: wake_up.put_backs.saturating_add(1), ..wake_up.clone() };
+                let put_backs = wake_up.put_backs.saturating_add(1);
+                let crashes = wake_up.crashes.saturating_add(receive_count.saturating_sub(1));
+                let copy = WakeUp { put_backs, crashes, ..wake_up.clone() };
                 (Message::WakeUp(copy), Self::WEATHER.delay(wake_up.put_backs))
             }
             Message::Finish(_) => (message.clone(), Self::WEATHER.longest),

@@ -22,6 +22,7 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct HttpFinishCallbackClient {
     client: reqwest::Client,
+    allowed: Allowed,
 }
 
 /// The client could not be made: the machine's TLS set-up is broken.
@@ -30,16 +31,20 @@ pub struct HttpFinishCallbackClient {
 pub struct ClientError(#[from] reqwest::Error);
 
 impl HttpFinishCallbackClient {
-    /// A client; certificates are checked against the machine's own list.
-    pub fn new() -> Result<Self, ClientError> {
+    /// A client; certificates are checked against the machine's own list. In development it may post to this
+    /// machine itself.
+    pub fn new(development: bool) -> Result<Self, ClientError> {
         crate::tls::install();
+        let allowed = Allowed { loopback: development };
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())
-            .dns_resolver(CheckedResolver)
+            // A proxy would resolve names where they cannot be checked.
+            .no_proxy()
+            .dns_resolver(CheckedResolver(allowed))
             .user_agent(concat!("bk-plugin-framework-rust/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client })
+        Ok(Self { client, allowed })
     }
 }
 
@@ -48,7 +53,7 @@ impl FinishCallbackClient for HttpFinishCallbackClient {
     async fn post(&self, finish_callback: &FinishCallback) -> Result<(), PostError> {
         let url = reqwest::Url::parse(&finish_callback.url)
             .map_err(|error| PostError(format!("plugin_callback_info.url is not a URL: {error}")))?;
-        check(&url)?;
+        self.allowed.check(&url)?;
         let mut answer = self
             .client
             .post(url)
@@ -73,62 +78,84 @@ impl FinishCallbackClient for HttpFinishCallbackClient {
     }
 }
 
-fn check(url: &reqwest::Url) -> Result<(), PostError> {
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(PostError(format!("plugin_callback_info.url is {}, not http or https", url.scheme())));
+/// Which addresses may be posted to.
+#[derive(Debug, Clone, Copy)]
+struct Allowed {
+    /// This machine itself: what listens there (a sidecar, Lambda's own API) is not meant for callers.
+    loopback: bool,
+}
+
+impl Allowed {
+    fn check(self, url: &reqwest::Url) -> Result<(), PostError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(PostError(format!(
+                "plugin_callback_info.url is {}, not http or https",
+                url.scheme()
+            )));
+        }
+        // A literal address is not resolved, so the resolver does not see it.
+        let host = url.host_str().unwrap_or_default();
+        match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) if self.forbids(address) => Err(PostError(Forbidden(host.to_owned()).to_string())),
+            _ => Ok(()),
+        }
     }
-    // A literal address is not resolved, so the resolver does not see it.
-    let host = url.host_str().unwrap_or_default();
-    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) if is_forbidden(address) => Err(PostError(forbidden(host).to_string())),
-        _ => Ok(()),
+
+    /// Whether an address is this machine's, link-local, a metadata service's, or no host's at all.
+    fn forbids(self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.forbids_v4(v4),
+            IpAddr::V6(v6) => {
+                v6.is_loopback() && !self.loopback
+                    || embedded(v6).is_some_and(|v4| self.forbids_v4(v4))
+                    || v6.is_unicast_link_local()
+                    || v6.is_unspecified()
+                    || v6.is_multicast()
+                    // AWS' metadata service over IPv6.
+                    || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+            }
+        }
+    }
+
+    fn forbids_v4(self, address: Ipv4Addr) -> bool {
+        address.is_loopback() && !self.loopback
+            || address.is_link_local()
+            || address.is_unspecified()
+            || address.is_broadcast()
+            || address.is_multicast()
+            // The metadata service of Alibaba Cloud.
+            || address == Ipv4Addr::new(100, 100, 100, 200)
+    }
+}
+
+/// The IPv4 address that an IPv6 one leads to: mapped, NAT64 (64:ff9b::/96) or 6to4 (2002::/16).
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("finish callbacks may not be sent to {0}: a link-local or metadata address")]
+#[error(
+    "finish callbacks may not be sent to {0}: an address of this machine, a link-local or a metadata one"
+)]
 struct Forbidden(String);
-
-fn forbidden(host: &str) -> Forbidden {
-    Forbidden(host.to_owned())
-}
-
-/// Whether an address is link-local, a metadata service's, or no host's at all.
-fn is_forbidden(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_forbidden_v4(v4),
-        IpAddr::V6(v6) => {
-            let embedded = v6.to_ipv4_mapped().or_else(|| v6.to_ipv4().filter(|_| !v6.is_loopback()));
-            embedded.is_some_and(is_forbidden_v4)
-                || v6.is_unicast_link_local()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                // AWS' metadata service over IPv6.
-                || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
-        }
-    }
-}
-
-fn is_forbidden_v4(address: Ipv4Addr) -> bool {
-    address.is_link_local()
-        || address.is_unspecified()
-        || address.is_broadcast()
-        || address.is_multicast()
-        // The metadata services of Alibaba Cloud and of Tencent Cloud (metadata.tencentyun.com).
-        || address == Ipv4Addr::new(100, 100, 100, 200)
-        || address == Ipv4Addr::new(169, 254, 0, 23)
-}
 
 /// Resolves names and refuses those that lead to a forbidden address. The addresses it returns are those
 /// that are connected to, so a name cannot change its mind in between.
-struct CheckedResolver;
+struct CheckedResolver(Allowed);
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let allowed = self.0;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.iter().any(|address| is_forbidden(address.ip())) {
-                return Err(forbidden(name.as_str()).into());
+            if found.iter().any(|address| allowed.forbids(address.ip())) {
+                return Err(Forbidden(name.as_str().to_owned()).into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
@@ -145,12 +172,13 @@ mod tests {
     use crate::JsonObject;
 
     async fn post_to(url: String) -> Result<(), PostError> {
-        let client = HttpFinishCallbackClient::new().unwrap();
+        let client = HttpFinishCallbackClient::new(true).unwrap();
         client.post(&FinishCallback { url, data: JsonObject::new() }).await
     }
 
     #[test]
     fn link_local_and_metadata_addresses_are_forbidden() {
+        let (development, production) = (Allowed { loopback: true }, Allowed { loopback: false });
         for address in [
             "169.254.169.254",
             "0.0.0.0",
@@ -158,13 +186,19 @@ mod tests {
             "fe80::1",
             "::",
             "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
             "fd00:ec2::254",
             "255.255.255.255",
         ] {
-            assert!(is_forbidden(address.parse().unwrap()), "{address}");
+            assert!(development.forbids(address.parse().unwrap()), "{address}");
         }
-        for address in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "::1", "2001:db8::1", "8.8.8.8"] {
-            assert!(!is_forbidden(address.parse().unwrap()), "{address}");
+        for address in ["10.0.0.1", "192.168.1.1", "2001:db8::1", "8.8.8.8"] {
+            assert!(!production.forbids(address.parse().unwrap()), "{address}");
+        }
+        for address in ["127.0.0.1", "::1", "127.9.9.9", "::ffff:127.0.0.1"] {
+            assert!(production.forbids(address.parse().unwrap()), "{address}");
+            assert!(!development.forbids(address.parse().unwrap()), "{address}");
         }
     }
 

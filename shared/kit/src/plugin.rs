@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Result, unexpected, without_values};
 use crate::ids::CallbackId;
 
 /// One version of a plugin.
@@ -208,9 +208,11 @@ impl Callback {
         &self.data
     }
 
-    /// The body of the call as the author's own type.
+    /// The body of the call as the author's own type. The error does not repeat what was in the body.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        Ok(T::deserialize(self.data.as_ref())?)
+        T::deserialize(self.data.as_ref()).or_else(|error| {
+            unexpected(format!("the callback's body does not fit: {}", without_values(&error)))
+        })
     }
 }
 

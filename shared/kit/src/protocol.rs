@@ -38,6 +38,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use jiff::tz::TimeZone;
+use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
 
@@ -88,6 +89,8 @@ impl ProtocolSettings {
 pub struct Service {
     engine: Arc<Engine>,
     settings: ProtocolSettings,
+    /// First steps that go on without their caller's connection.
+    steps: TaskTracker,
     /// The author's `plugin_api` routes as `plugin_api_dispatch` calls them.
     plugin_api: Router,
     /// The answer to `meta`: it never changes while the process lives.
@@ -105,9 +108,17 @@ impl Service {
             plugin_api: front::with_either_slash(plugin_api),
             meta: meta::answer(registry, &settings),
             details: detail::answers(registry),
+            steps: TaskTracker::new(),
             engine,
             settings,
         })
+    }
+
+    /// Returns when every first step has come to its end, those included whose caller hung up. To be awaited
+    /// before the store is closed, when no more requests are taken.
+    pub async fn finish_steps(&self) {
+        self.steps.close();
+        self.steps.wait().await;
     }
 }
 

@@ -45,6 +45,22 @@ pub struct WakeUp {
     /// How often it has been put back.
     #[serde(default)]
     pub put_backs: u32,
+    /// How often it was received without having been deleted before it was put back: a put-back is a new
+    /// message, and a step that kills its runner must not begin its count anew with it.
+    #[serde(default)]
+    pub crashes: u32,
+}
+
+impl WakeUp {
+    /// Asks for the step after `after_step` committed ones, from `due_at` on.
+    pub fn for_step(trace_id: TraceId, after_step: u32, due_at: Timestamp) -> Self {
+        Self { trace_id, after_step, due_at, receipt: None, put_backs: 0, crashes: 0 }
+    }
+
+    /// Asks for a step that is given a callback.
+    pub fn for_callback(trace_id: TraceId, receipt: Receipt, due_at: Timestamp) -> Self {
+        Self { receipt: Some(receipt), ..Self::for_step(trace_id, 0, due_at) }
+    }
 }
 
 /// Asks for the finish callback of an invocation.

@@ -143,6 +143,10 @@ impl Record {
     /// as done any more and is put back until its bound: slower to drop, never wrong.
     pub const CONSUMED_KEPT: usize = 32;
 
+    /// How many callbacks may wait. Every claim reads them all, so whoever calls without end slows down the
+    /// others of its store.
+    pub const LARGEST_INBOX: usize = 1000;
+
     /// A record that only holds early callbacks.
     pub fn stub(trace_id: TraceId, created_at: Timestamp) -> Self {
         Self {

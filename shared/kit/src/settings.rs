@@ -154,6 +154,7 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
         .map_or(30, |name| reader.number(name, 30, 1..=3650));
     Limits {
         step_time_limit: Duration::from_secs(reader.number("BK_PLUGIN_STEP_TIME_LIMIT", 60, 1..=43_000)),
+        max_receive_count: reader.number("BK_PLUGIN_MAX_RECEIVE_COUNT", 5, 1..=1000),
         finish_callback_attempts: reader.number("BK_PLUGIN_FINISH_CALLBACK_ATTEMPTS", 12, 1..=1000),
         keep_finished: DAY * days,
         ..Limits::default()

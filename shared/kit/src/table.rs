@@ -28,6 +28,12 @@ pub enum StoreError {
         /// Bytes there may be.
         limit: usize,
     },
+    /// As many callbacks wait as may ([`Record::LARGEST_INBOX`]). Worth trying again when some were handed over.
+    #[error("the inbox is full: {limit} callbacks wait for their steps")]
+    InboxFull {
+        /// Callbacks there may be.
+        limit: usize,
+    },
     /// What is stored cannot be read back: written by a newer version or damaged.
     #[error("a stored {what} cannot be read: {source}")]
     Unreadable {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::JsonObject;
 use crate::context::{Context, StepFacts};
-use crate::error::{self, Error};
+use crate::error::{self, Error, without_values};
 use crate::plugin::{Meta, Next, Plugin};
 use crate::validation::{Invalid, Model, ModelError};
 
@@ -69,14 +69,21 @@ impl<P: Plugin> Typed<P> {
         Ok(Self { plugin, models })
     }
 
-    async fn run(&self, inputs: P::Inputs, mut cx: Context<P>) -> Stepped {
-        let ended = AssertUnwindSafe(self.plugin.execute(inputs, &mut cx)).catch_unwind().await;
-        let result = match ended {
-            Ok(result) => result,
-            Err(panic) => {
-                return Stepped::Unexpected { message: format!("panicked: {}", panic_text(&*panic)) };
-            }
+    async fn run(&self, input: StepInput) -> Stepped {
+        let inputs = match typed::<P::Inputs>("inputs", &self.models.inputs, input.inputs) {
+            Ok(inputs) => inputs,
+            Err(message) => return Stepped::Invalid { message },
         };
+        let data = match typed::<P::ContextInputs>("context", &self.models.context_inputs, input.context) {
+            Ok(data) => data,
+            Err(message) => return Stepped::Invalid { message },
+        };
+        let (storage, outputs) = match (storage_from_json(input.storage), outputs_from_json(input.outputs)) {
+            (Ok(storage), Ok(outputs)) => (storage, outputs),
+            (Err(message), _) | (_, Err(message)) => return Stepped::Unexpected { message },
+        };
+        let mut cx = Context::new(data, storage, outputs, input.facts);
+        let result = self.plugin.execute(inputs, &mut cx).await;
         if let Err(Error::Unexpected(error)) = result {
             return Stepped::Unexpected { message: error::with_sources(&*error) };
         }
@@ -105,19 +112,11 @@ impl<P: Plugin> Version for Typed<P> {
     }
 
     async fn step(&self, input: StepInput) -> Stepped {
-        let inputs = match typed::<P::Inputs>("inputs", &self.models.inputs, input.inputs) {
-            Ok(inputs) => inputs,
-            Err(message) => return Stepped::Invalid { message },
-        };
-        let data = match typed::<P::ContextInputs>("context", &self.models.context_inputs, input.context) {
-            Ok(data) => data,
-            Err(message) => return Stepped::Invalid { message },
-        };
-        let (storage, outputs) = match (storage_from_json(input.storage), outputs_from_json(input.outputs)) {
-            (Ok(storage), Ok(outputs)) => (storage, outputs),
-            (Err(message), _) | (_, Err(message)) => return Stepped::Unexpected { message },
-        };
-        self.run(inputs, Context::new(data, storage, outputs, input.facts)).await
+        // Around everything of the author's: a panic may come from a Serialize as well as from `execute`.
+        let ended = AssertUnwindSafe(self.run(input)).catch_unwind().await;
+        ended.unwrap_or_else(|panic| Stepped::Unexpected {
+            message: format!("panicked: {}", panic_text(&*panic)),
+        })
     }
 }
 
@@ -126,24 +125,25 @@ fn typed<T: DeserializeOwned>(what: &str, model: &Model, values: JsonObject) -> 
     let invalid = |reason: &dyn std::fmt::Display| format!("{what} validation error: {reason}");
     let values = model.check(values).map_err(|error: Invalid| invalid(&error))?;
     // The model is looser than the type where an author's own Deserialize asks for more.
-    T::deserialize(Value::Object(values)).map_err(|error| invalid(&error))
+    T::deserialize(Value::Object(values)).map_err(|error| invalid(&without_values(&error)))
 }
 
 fn storage_from_json<T: DeserializeOwned + Default>(stored: Value) -> Result<T, String> {
     if stored.is_null() {
         return Ok(T::default());
     }
-    T::deserialize(stored)
-        .map_err(|error| format!("the stored storage does not fit the version's Storage: {error}"))
+    T::deserialize(stored).map_err(|error| {
+        format!("the stored storage does not fit the version's Storage: {}", without_values(&error))
+    })
 }
 
 fn outputs_from_json<T: DeserializeOwned>(stored: Value) -> Result<Option<T>, String> {
     if stored.as_object().is_some_and(JsonObject::is_empty) {
         return Ok(None);
     }
-    T::deserialize(stored)
-        .map(Some)
-        .map_err(|error| format!("the stored outputs do not fit the version's Outputs: {error}"))
+    T::deserialize(stored).map(Some).map_err(|error| {
+        format!("the stored outputs do not fit the version's Outputs: {}", without_values(&error))
+    })
 }
 
 fn outputs_to_json<T: Serialize>(outputs: Option<&T>) -> Result<Value, String> {

@@ -17,13 +17,11 @@ use crate::table::BackOff;
 pub struct WorkerOptions {
     /// Steps run at once.
     pub concurrency: usize,
-    /// A message received more often than this is a dead letter.
-    pub max_receive_count: u32,
 }
 
 impl Default for WorkerOptions {
     fn default() -> Self {
-        Self { concurrency: 256, max_receive_count: 5 }
+        Self { concurrency: 256 }
     }
 }
 
@@ -86,13 +84,8 @@ impl Worker {
     async fn start(&self, delivery: Delivery, room: &Arc<Semaphore>) {
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { return };
         let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
-        let max_receive_count = self.options.max_receive_count;
         tokio::spawn(async move {
-            let handled = if delivery.receive_count > max_receive_count {
-                engine.dead_letter(&delivery.message).await
-            } else {
-                engine.handle(&delivery.message).await
-            };
+            let handled = engine.handle(&delivery.message, delivery.receive_count).await;
             if handled == Handled::Delete {
                 delete(&*queue, &delivery).await;
             }

@@ -118,11 +118,5 @@ async fn step(store: &SqliteStore, delivery: Delivery) -> Result<bool, Box<dyn E
 }
 
 fn wake_up(trace_id: &TraceId, after_step: u32) -> Message {
-    Message::WakeUp(WakeUp {
-        trace_id: trace_id.clone(),
-        after_step,
-        due_at: SystemClock.now(),
-        receipt: None,
-        put_backs: 0,
-    })
+    Message::WakeUp(WakeUp::for_step(trace_id.clone(), after_step, SystemClock.now()))
 }

@@ -67,6 +67,8 @@ pub(crate) enum Verdict {
     Refused,
     /// The record would have that many bytes.
     TooLarge(usize),
+    /// As many callbacks wait as may.
+    InboxFull,
 }
 
 impl Head {
@@ -190,6 +192,9 @@ impl Head {
         }
         if self.state.is_finished() {
             return Verdict::Refused;
+        }
+        if self.inbox.len() >= Record::LARGEST_INBOX {
+            return Verdict::InboxFull;
         }
         let size = self.size() + entry.size;
         if size > limit {

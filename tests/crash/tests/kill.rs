@@ -14,16 +14,22 @@ use tempfile::TempDir;
 struct Server {
     folder: TempDir,
     port: u16,
+    variables: &'static [(&'static str, &'static str)],
     child: Option<Child>,
     client: reqwest::Client,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(variables: &'static [(&'static str, &'static str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        let mut server = Self { folder: tempfile::tempdir().unwrap(), port, child: None, client };
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self { folder, port, variables, child: None, client };
         server.start_again().await;
         server
     }
@@ -39,6 +45,7 @@ impl Server {
             .current_dir(self.folder.path())
             .env("PORT", self.port.to_string())
             .env("BK_PLUGIN_CONCURRENCY", "64")
+            .envs(self.variables.iter().copied())
             .stdout(Stdio::from(log.try_clone().unwrap()))
             .stderr(Stdio::from(log))
             .spawn()
@@ -269,6 +276,31 @@ async fn a_step_that_kills_the_process_ends_in_fail() {
     };
     assert!(data["err"].as_str().unwrap().contains("step 2 was started again and again"), "{data}");
     assert_eq!(starts, 6, "five tries, then the start that ended it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_a_first_step_whose_caller_hung_up() {
+    let mut server = Server::start().await;
+    let journal_file = server.path("journal");
+    let inputs = json!({"journal": journal_file, "times": 1, "interval": 0, "work": 1500});
+    let body = json!({"inputs": inputs, "context": {}});
+    let calling = server.client.post(server.url("/bk_plugin/invoke/1.0.0")).json(&body).send();
+    // The caller gives up while the step sleeps; its connection is closed.
+    assert!(tokio::time::timeout(Duration::from_millis(500), calling).await.is_err());
+    assert!(server.terminate().success(), "{}", server.log());
+    server.start_again().await;
+    let trace_id = journal(&journal_file).into_keys().next().unwrap();
+    assert_eq!(server.finished(&trace_id).await["state"], 4, "its record was written before the end");
+    assert_eq!(journal(&journal_file)[&trace_id], [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_ever_for_half_a_request() {
+    let mut server = Server::start_with(&[("BK_PLUGIN_STEP_TIME_LIMIT", "1")]).await;
+    let mut half = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    std::io::Write::write_all(&mut half, b"GET / HTTP/1.1\r\nhost: x\r\n").unwrap();
+    assert!(server.terminate().success(), "{}", server.log());
+    assert!(server.log().contains("connections that do not end are cut"), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

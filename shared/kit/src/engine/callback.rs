@@ -35,13 +35,7 @@ impl Engine {
             .open(token, now, self.limits.put_back_limit())
             .map_err(|_| CallbackError::InvalidToken)?;
         let (trace_id, receipt, until) = (opened.trace_id, Receipt::random(), self.patience());
-        let wake_up = WakeUp {
-            trace_id: trace_id.clone(),
-            after_step: 0,
-            due_at: now,
-            receipt: Some(receipt.clone()),
-            put_backs: 0,
-        };
+        let wake_up = WakeUp::for_callback(trace_id.clone(), receipt.clone(), now);
         self.send_wake_up(wake_up, until).await?;
         let append = Append {
             entry: InboxEntry { receipt, callback_id: opened.callback_id, data },

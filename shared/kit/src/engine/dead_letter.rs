@@ -32,7 +32,7 @@ impl Engine {
                     "plugin schedule failed: step {step} was started again and again and never came to its \
                      end; the process that runs it crashes or is killed"
                 );
-                self.send_and_commit(Ended::fail(err), &record, &lease).await
+                self.send_and_commit(wake_up, Ended::fail(err), &record, &lease).await
             }
             // Its last runner may still be alive; a copy would start the count anew.
             Claim::Refused(Some(record)) if record.is_leased(now) => Ok(Handled::Leave),

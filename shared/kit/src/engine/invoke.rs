@@ -126,8 +126,7 @@ impl Engine {
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let trace_id = record.trace_id.clone();
-        self.send_wake_up(WakeUp { trace_id, after_step: 1, due_at, receipt: None, put_backs: 0 }, until)
-            .await
+        self.send_wake_up(WakeUp::for_step(trace_id, 1, due_at), until).await
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Ended {
 impl Ended {
     /// A FAIL that keeps what the step before left.
     pub(super) fn fail(err: String) -> Self {
-        Self { next: None, storage: None, outputs: None, err }
+        Self { next: None, storage: None, outputs: None, err: bounded(err) }
     }
 
     fn from_stepped(stepped: Stepped, phase: Phase) -> Self {
@@ -42,7 +42,7 @@ impl Ended {
                 next: None,
                 storage: Some(storage),
                 outputs: Some(outputs),
-                err: phase.failed(&message),
+                err: bounded(phase.failed(&message)),
             },
             Stepped::Unexpected { message } => Self::fail(phase.unexpected(&message)),
             Stepped::Invalid { message } => Self::fail(phase.invalid(message)),
@@ -70,6 +70,14 @@ impl Ended {
             _ => None,
         }
     }
+}
+
+/// As much of an error's text as is stored: a record that only holds an error must always fit.
+const LONGEST_ERR: usize = 16 * 1024;
+
+fn bounded(mut err: String) -> String {
+    err.truncate(err.floor_char_boundary(LONGEST_ERR));
+    err
 }
 
 impl Phase {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::step::Ended;
 use super::*;
 use crate::ids::Receipt;
 use crate::prelude::*;
@@ -57,6 +58,10 @@ impl Plugin for Scripted {
             "big" => {
                 cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(500_000)));
                 Ok(Next::poll(secs(10)))
+            }
+            "big fail" => {
+                cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(500_000)));
+                fail("as asked")
             }
             "deep" => {
                 let nested = (0..200).fold(Value::Null, |inner, _| json!([inner]));
@@ -197,7 +202,7 @@ impl Bench {
                 return;
             }
             for delivery in due {
-                if self.engine.handle(&delivery.message).await == Handled::Delete {
+                if self.engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
                     self.store.delete(&delivery.handle).await.unwrap();
                 }
             }
@@ -222,7 +227,7 @@ impl Bench {
     fn wake_up(&self, after_step: u32) -> Message {
         let due_at = self.clock.now();
         let trace_id = self.trace_id.clone();
-        Message::WakeUp(WakeUp { trace_id, after_step, due_at, receipt: None, put_backs: 0 })
+        Message::WakeUp(WakeUp::for_step(trace_id, after_step, due_at))
     }
 
     /// Claims as a runner would that dies before it commits.
@@ -356,9 +361,13 @@ async fn a_callback_that_comes_while_the_step_before_runs_is_seen_by_its_commit(
         panic!("not claimed")
     };
     let ended = bench.engine.run_claimed(&mut record).await;
+    let Message::WakeUp(wake_up) = bench.wake_up(1) else { unreachable!() };
     bench.call(json!("meanwhile")).await.unwrap();
     bench.work().await; // finds POLL and drops the callback's wake-up
-    assert_eq!(bench.engine.send_and_commit(ended, &record, &lease).await.unwrap(), Handled::Delete);
+    assert_eq!(
+        bench.engine.send_and_commit(&wake_up, ended, &record, &lease).await.unwrap(),
+        Handled::Delete
+    );
     bench.work().await;
     assert_eq!(bench.record().await.outputs, json!({"trail": ["Invoked", "Polled", "meanwhile"]}));
 }
@@ -415,7 +424,7 @@ async fn a_callback_whose_wake_up_seems_to_come_from_the_future_is_not_lost() {
     // Sent by a machine whose clock is three seconds ahead.
     let due_at = bench.clock.now() + secs(3);
     let trace_id = bench.trace_id.clone();
-    let wake_up = WakeUp { trace_id, after_step: 0, due_at, receipt: Some(receipt), put_backs: 0 };
+    let wake_up = WakeUp::for_callback(trace_id, receipt, due_at);
     bench.store.send(&Message::WakeUp(wake_up), Duration::ZERO).await.unwrap();
     bench.pass(secs(4)).await;
     assert_eq!(bench.record().await.state, State::Success);
@@ -451,6 +460,82 @@ async fn a_state_too_large_fails_with_size_and_limit() {
     let bench = Bench::new();
     let first = bench.invoke(&["big"]).await;
     assert!(first.err.unwrap().contains("the limit is 409600"));
+}
+
+#[tokio::test]
+async fn an_authors_error_with_too_large_a_state_ends_too() {
+    let bench = Bench::new();
+    bench.invoke(&["poll", "big fail"]).await;
+    bench.pass(secs(10)).await;
+    let record = bench.record().await;
+    assert_eq!((record.state, record.invoke_count), (State::Fail, 2));
+    assert!(record.err.starts_with("plugin schedule failed: as asked ("), "{}", record.err);
+    assert!(record.err.contains("the limit is 409600"), "{}", record.err);
+}
+
+#[tokio::test]
+async fn two_wake_ups_of_a_step_that_keeps_dying_do_not_keep_each_other_alive() {
+    let bench = Bench::new();
+    bench.invoke(&["callback", "done"]).await;
+    bench.call(json!(1)).await.unwrap();
+    bench.call(json!(2)).await.unwrap();
+    let mut deaths = 0;
+    while bench.record().await.state == State::Callback {
+        assert!(deaths < 20, "it runs for ever");
+        for delivery in bench.store.receive(10, Duration::ZERO).await.unwrap() {
+            let before = bench.record().await;
+            let Message::WakeUp(wake_up) = &delivery.message else { continue };
+            let dead = wake_up.crashes + delivery.receive_count > bench.engine.limits.max_receive_count;
+            if !dead && !before.is_leased(bench.clock.now()) {
+                // The runner claims, then its process dies.
+                let lease = bench.engine.new_lease(bench.clock.now());
+                bench.engine.claim(wake_up, &lease, bench.clock.now()).await.unwrap();
+                deaths += 1;
+            } else if bench.engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete
+            {
+                bench.store.delete(&delivery.handle).await.unwrap();
+            }
+        }
+        bench.clock.advance(secs(5));
+    }
+    let record = bench.record().await;
+    assert!(record.err.contains("started again and again"), "{}", record.err);
+}
+
+#[tokio::test]
+async fn a_commit_that_was_made_but_reported_as_failed_is_not_repeated() {
+    let bench = Bench::new();
+    bench.invoke(&["poll", "done"]).await;
+    bench.clock.advance(secs(10));
+    let delivery = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
+    let Message::WakeUp(wake_up) = &delivery.message else { panic!("a wake-up") };
+    let lease = bench.engine.new_lease(bench.clock.now());
+    let Claim::Granted(mut record) = bench.engine.claim(wake_up, &lease, bench.clock.now()).await.unwrap()
+    else {
+        panic!("not claimed")
+    };
+    let ended = bench.engine.run_claimed(&mut record).await;
+    let commit = bench.engine.commit_of(ended, &record, bench.clock.now());
+    bench.store.commit(&bench.trace_id, &lease.token, &commit).await.unwrap();
+    let again = Ended { next: Some(Next::done()), ..Ended::fail(String::new()) };
+    let handled = bench.engine.send_and_commit(wake_up, again, &record, &lease).await.unwrap();
+    assert_eq!(handled, Handled::Delete);
+    bench.work().await;
+    assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1, "the finish callback waits for nothing");
+}
+
+#[tokio::test]
+async fn callbacks_without_end_are_refused() {
+    let bench = Bench::new();
+    bench.invoke(&["poll", "callback", "done"]).await;
+    for number in 0..Record::LARGEST_INBOX {
+        bench.call(json!(number)).await.unwrap();
+    }
+    let refused = bench.call(json!("one more")).await;
+    assert!(
+        matches!(refused, Err(CallbackError::Store(StoreError::InboxFull { limit: 1000 }))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -514,7 +599,7 @@ async fn an_owed_finish_callback_is_sent_by_whoever_meets_the_record() {
     bench.clock.advance(secs(10));
     // Runs and commits, then dies before it sends the finish callback and deletes the wake-up.
     let delivery = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    assert_eq!(bench.engine.handle(&delivery.message).await, Handled::Delete);
+    assert_eq!(bench.engine.handle(&delivery.message, delivery.receive_count).await, Handled::Delete);
     let finish = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
     bench.store.delete(&finish.handle).await.unwrap();
     assert!(bench.record().await.owed);
@@ -531,9 +616,8 @@ async fn a_version_that_went_away_ends_in_fail() {
     let other = Bench::new();
     other.store.create(&record, None).await.unwrap();
     let due_at = other.clock.now();
-    let wake_up =
-        WakeUp { trace_id: record.trace_id.clone(), after_step: 1, due_at, receipt: None, put_backs: 0 };
-    assert_eq!(other.engine.handle(&Message::WakeUp(wake_up)).await, Handled::Delete);
+    let wake_up = WakeUp::for_step(record.trace_id.clone(), 1, due_at);
+    assert_eq!(other.engine.handle(&Message::WakeUp(wake_up), 1).await, Handled::Delete);
     let record = other.store.read(&record.trace_id).await.unwrap().unwrap();
     assert_eq!(record.err, "plugin schedule failed: version 0.9.0 is not deployed any more");
 }

@@ -23,7 +23,7 @@ impl Engine {
             Claim::Refused(record) => return self.nothing_to_claim(wake_up, record.as_deref(), now).await,
         };
         let ended = self.run_claimed(&mut record).await;
-        self.send_and_commit(ended, &record, &lease).await
+        self.send_and_commit(wake_up, ended, &record, &lease).await
     }
 
     pub(super) async fn claim(
@@ -42,6 +42,7 @@ impl Engine {
     /// Sends the wake-up that must follow, then commits: whoever dies in between leaves a wake-up.
     pub(super) async fn send_and_commit(
         &self,
+        wake_up: &WakeUp,
         ended: Ended,
         record: &Record,
         lease: &Lease,
@@ -72,14 +73,20 @@ impl Engine {
                     self.follow_up(&commit, record, now, lease).await?;
                     commit.inbox_len = Some(now_is.inbox.len());
                 }
-                // The lease was lost: someone else runs or ran this step. Its wake-up tells what became of it.
+                // Written already: by an earlier try that was reported as failed, or by someone else.
+                Ok(Write::Refused(Some(now_is))) if now_is.invoke_count >= commit.invoke_count => {
+                    return self.nothing_to_claim(wake_up, Some(&now_is), self.clock.now()).await;
+                }
+                // The lease was lost: someone else runs this step. The wake-up comes again and tells what
+                // became of it.
                 Ok(Write::Refused(_)) => {
                     tracing::warn!(trace_id = %record.trace_id, "the lease was lost, the step's result is dropped");
                     return Ok(Handled::Leave);
                 }
-                Err(error @ StoreError::TooLarge { .. }) if commit.state != State::Fail => {
-                    let ended = Ended::fail(format!("plugin schedule failed: {error}"));
-                    commit = self.commit_of(ended, record, now);
+                Err(error @ StoreError::TooLarge { .. })
+                    if commit.storage.is_some() || commit.outputs.is_some() =>
+                {
+                    commit = self.commit_of(ended_by_size(&commit.err, &error), record, now);
                 }
                 Err(error) => return Err(error),
             }
@@ -103,13 +110,7 @@ impl Engine {
         due_at: Timestamp,
         lease: &Lease,
     ) -> Result<(), StoreError> {
-        let wake_up = WakeUp {
-            trace_id: record.trace_id.clone(),
-            after_step: commit.invoke_count,
-            due_at,
-            receipt: None,
-            put_backs: 0,
-        };
+        let wake_up = WakeUp::for_step(record.trace_id.clone(), commit.invoke_count, due_at);
         self.send_wake_up(wake_up, lease.until).await
     }
 
@@ -166,6 +167,15 @@ impl Engine {
     }
 }
 
+/// A FAIL without what made the state too large; an author's own words stay.
+fn ended_by_size(err: &str, error: &StoreError) -> Ended {
+    Ended::fail(if err.is_empty() {
+        format!("plugin schedule failed: {error}")
+    } else {
+        format!("{err} ({error})")
+    })
+}
+
 /// Delays of a wake-up that came before what it was sent for: a commit follows its send within a moment.
 const BEHIND: BackOff = BackOff { first: Duration::from_millis(5), longest: Duration::from_secs(2) };
 
@@ -204,7 +214,12 @@ impl Met {
             Some(_) if record.state == State::Poll => Self::Polling,
             None if record.invoke_count > wake_up.after_step => Self::Ahead,
             None if record.is_stub() || record.invoke_count < wake_up.after_step => Self::Behind,
-            _ => lease.map_or(Self::NotYet, |lease| Self::Leased { until: lease.until }),
+            receipt => match lease {
+                Some(lease) => Self::Leased { until: lease.until },
+                // A claim that is refused without a reason that can be seen is tried again, not dropped.
+                None if receipt.is_some() => Self::Behind,
+                None => Self::NotYet,
+            },
         }
     }
 }

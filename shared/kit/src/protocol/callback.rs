@@ -50,6 +50,9 @@ impl From<CallbackError> for Rejected {
                 "invalid token: it is not one of this plugin's callback tokens, or it is too old",
             ),
             CallbackError::NotWaiting(_) => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+            CallbackError::Store(full @ StoreError::InboxFull { .. }) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, full.to_string())
+            }
             CallbackError::Store(StoreError::TooLarge { size, limit }) => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the invocation with this callback is too large: {size} bytes, the limit is {limit}"),

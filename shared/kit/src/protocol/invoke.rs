@@ -10,6 +10,7 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinError;
+use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
 use super::Service;
@@ -81,7 +82,7 @@ pub(super) async fn invoke(
     let trace_id = TraceId::random();
     let (engine, id) = (Arc::clone(&service.engine), trace_id.clone());
     let step = async move { engine.invoke(id, &version, inputs, context).await };
-    match whatever_the_caller_does(step).await {
+    match whatever_the_caller_does(&service.steps, step).await {
         Ok(Ok(Ok(Invoked { state, outputs, err }))) => {
             let data = InvokeData { outputs, state, err };
             Ok(json(StatusCode::OK, &Traced { result: true, data, message: "success", trace_id }))
@@ -100,14 +101,14 @@ pub(super) async fn invoke(
 
 /// Runs a step to its end even if the caller hangs up. One that does not wait for anything, as most that end
 /// at once, is over before it would have been handed to a task of its own.
-async fn whatever_the_caller_does<F>(step: F) -> Result<F::Output, JoinError>
+async fn whatever_the_caller_does<F>(steps: &TaskTracker, step: F) -> Result<F::Output, JoinError>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     let mut step = Box::pin(step);
     match futures::poll!(step.as_mut()) {
         Poll::Ready(ended) => Ok(ended),
-        Poll::Pending => tokio::spawn(step).await,
+        Poll::Pending => steps.spawn(step).await,
     }
 }
 

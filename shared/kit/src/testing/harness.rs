@@ -195,7 +195,7 @@ impl Run {
                 break;
             }
             for delivery in deliveries {
-                if harness.engine.handle(&delivery.message).await == Handled::Delete {
+                if harness.engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
                     // The store in memory does not fail.
                     let _ = harness.store.delete(&delivery.handle).await;
                 }

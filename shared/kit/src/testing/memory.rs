@@ -175,6 +175,9 @@ impl Table for MemoryStore {
         if record.consumed.contains(receipt) || record.inbox.iter().any(|entry| entry.receipt == *receipt) {
             return Ok(Write::Applied);
         }
+        if record.inbox.len() == Record::LARGEST_INBOX {
+            return Err(StoreError::InboxFull { limit: Record::LARGEST_INBOX });
+        }
         let mut record = record;
         record.inbox.push(append.entry.clone());
         self.check_size(&record)?;

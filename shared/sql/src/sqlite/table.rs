@@ -548,7 +548,7 @@ impl Change {
         match verdict {
             Verdict::Refused => true,
             Verdict::Applied => matches!(self.kind, ChangeKind::Claim { .. }),
-            Verdict::Nothing | Verdict::TooLarge(_) => false,
+            Verdict::Nothing | Verdict::TooLarge(_) | Verdict::InboxFull => false,
         }
     }
 }
@@ -561,6 +561,7 @@ fn answer(
 ) -> Result<ChangeAnswer, StoreError> {
     let applied = match verdict {
         Verdict::TooLarge(size) => return Err(StoreError::TooLarge { size, limit }),
+        Verdict::InboxFull => return Err(StoreError::InboxFull { limit: Record::LARGEST_INBOX }),
         Verdict::Applied | Verdict::Nothing => true,
         Verdict::Refused => false,
     };

@@ -30,6 +30,7 @@ async fn a_message_reads_back_as_it_was_sent() {
         due_at: START,
         receipt: Some(bk_plugin_kit::ids::Receipt::random()),
         put_backs: 2,
+        crashes: 1,
     });
     fixture.store.send(&sent, NOW).await.unwrap();
     let [delivery] = &receive(&fixture.store).await[..] else { panic!("one message") };

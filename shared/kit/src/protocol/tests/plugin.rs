@@ -195,7 +195,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) async fn run(&self) {
         for delivery in self.store.receive(10, Duration::ZERO).await.unwrap() {
-            let _ = self.engine.handle(&delivery.message).await;
+            let _ = self.engine.handle(&delivery.message, delivery.receive_count).await;
             self.store.delete(&delivery.handle).await.unwrap();
         }
     }
