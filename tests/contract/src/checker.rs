@@ -12,20 +12,29 @@ use std::fmt;
 /// What a single client would see.
 pub trait Specification {
     /// What operations change.
-    type State: Clone + PartialEq + fmt::Debug;
+    type State: Clone + PartialEq;
     /// What a client asks.
     type Operation: fmt::Debug;
     /// What it is answered.
     type Answer: PartialEq + fmt::Debug;
 
-    /// The state after an operation, and its answer.
-    fn apply(&self, state: &Self::State, operation: &Self::Operation) -> (Self::State, Self::Answer);
+    /// The state after an operation that was answered so, whatever the answer if it is `None`. There is none
+    /// if the operation would be answered otherwise, or if the rest of the history shows that it was not next.
+    fn step(
+        &self,
+        state: &Self::State,
+        operation: &Self::Operation,
+        answer: Option<&Self::Answer>,
+    ) -> Option<Self::State>;
 
-    /// Whether the rest of the history can possibly be found from this state on. Saying no where it could
-    /// makes the check wrong; saying yes only makes it slower.
-    fn may_lead_on(&self, _state: &Self::State) -> bool {
-        true
+    /// Whether an operation that is answered so changes nothing, whatever the state is. Saying yes where it may
+    /// change something makes the check wrong; saying no only makes it slower.
+    fn is_pure(&self, _operation: &Self::Operation, _answer: &Self::Answer) -> bool {
+        false
     }
+
+    /// The state in a few words.
+    fn tell(&self, state: &Self::State) -> String;
 }
 
 /// One call of a history.
@@ -169,15 +178,13 @@ impl<'a, S: Specification> Search<'a, S> {
     fn next(&self, state: &S::State) -> Vec<(usize, S::State)> {
         let mut next = Vec::new();
         for call in self.open() {
-            let (after, answer) = self.specification.apply(state, &self.history[call].operation);
-            let changes = after != *state;
-            match &self.history[call].answer {
-                Some(given) if *given != answer => {}
-                // It fits here and changes nothing: whatever order there is from here on, there is one that
-                // begins with it.
-                Some(_) if !changes => return vec![(call, after)],
-                None if !changes => {}
-                _ if !self.specification.may_lead_on(&after) => {}
+            let Call { operation, answer, .. } = &self.history[call];
+            let Some(after) = self.specification.step(state, operation, answer.as_ref()) else { continue };
+            match answer {
+                // Whatever order there is from here on, there is one that begins with it.
+                Some(answer) if self.specification.is_pure(operation, answer) => return vec![(call, after)],
+                // It need not be taken, and this changes nothing.
+                None if after == *state => {}
                 _ => next.push((call, after)),
             }
         }
@@ -224,21 +231,32 @@ pub fn explain<S: Specification>(
     let Verdict::Violation { longest, stuck } = verdict else { return format!("{verdict:?}") };
     let mut state = initial;
     for call in longest {
-        state = specification.apply(&state, &history[*call].operation).0;
+        let Call { operation, answer, .. } = &history[*call];
+        state = specification.step(&state, operation, answer.as_ref()).unwrap_or(state);
     }
-    let mut text = format!(
-        "no order of the {} calls explains their answers. After {} of them, the last ones being\n",
+    let tell = |calls: &[usize]| -> String {
+        calls.iter().map(|call| history[*call].to_string()).collect::<Vec<_>>().concat()
+    };
+    format!(
+        "no order of the {} calls explains their answers. After {} of them, the last ones being\n{}\
+         the state is\n  {}\nand one of these would have to be next:\n{}",
         history.len(),
-        longest.len()
-    );
-    for call in longest.iter().rev().take(5).rev().chain(stuck) {
-        if *call == stuck.first().copied().unwrap_or(usize::MAX) {
-            text.push_str(&format!("the state is\n  {state:?}\nand one of these would have to be next:\n"));
+        longest.len(),
+        tell(&longest[longest.len().saturating_sub(8)..]),
+        specification.tell(&state),
+        tell(stuck),
+    )
+}
+
+impl<O: fmt::Debug, A: fmt::Debug> fmt::Display for Call<O, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, operation, answer, began, ended } = self;
+        write!(f, "  [{began}..{ended}] client {client}: {operation:?} -> ")?;
+        match answer {
+            Some(answer) => writeln!(f, "{answer:?}"),
+            None => writeln!(f, "no answer"),
         }
-        let Call { client, operation, answer, began, ended } = &history[*call];
-        text.push_str(&format!("  client {client} [{began}..{ended}] {operation:?}\n    -> {answer:?}\n"));
     }
-    text
 }
 
 /// A set of small numbers.

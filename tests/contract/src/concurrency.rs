@@ -23,10 +23,10 @@ pub type History = Vec<Call<Operation, Answer>>;
 const CLIENTS: usize = 32;
 
 /// Calls that each of them makes, or a few more.
-const CALLS: usize = 12;
+const CALLS: usize = 16;
 
 /// Records, one after the other.
-const RECORDS: u64 = 10;
+const RECORDS: u64 = 12;
 
 /// Each change that one client makes, sensible or not, does what the specification says.
 pub async fn one_client_is_answered_as_specified(store: &dyn TableStore) {
@@ -185,7 +185,7 @@ impl Client {
 
     async fn work(&mut self, calls: usize) {
         while self.history.len() < calls {
-            self.is_near_its_end = self.history.len() * 6 > calls * 5;
+            self.is_near_its_end = self.history.len() * 4 > calls * 3;
             match self.dice.roll(14) {
                 0 | 1 => self.call(Operation::Read).await,
                 2 => self.create().await,
@@ -262,7 +262,7 @@ impl Client {
     /// Claims a step or a callback; whoever is granted the lease commits, or dies.
     async fn step(&mut self) -> Option<Answer> {
         let now = self.now();
-        let lease = Lease { token: LeaseToken::random(), until: self.later(now, 80) };
+        let lease = Lease { token: LeaseToken::random(), until: self.later(now, 300) };
         let on = self.claim_on();
         match self.call(Operation::Claim(on, lease.clone(), now)).await? {
             Answer::Granted(record) if !self.dice.once_in(6) => self.commit(*record, &lease).await,
@@ -308,7 +308,7 @@ impl Client {
         let is_called = record.state == State::Callback && !record.inbox.is_empty();
         // Nothing is forgotten, so that a callback that is appended again is known.
         let remembers = record.consumed.len() < Record::CONSUMED_KEPT || self.is_odd;
-        let ends = self.is_near_its_end && self.dice.once_in(6);
+        let ends = self.is_near_its_end && self.dice.once_in(3);
         let state = if ends {
             *self.dice.pick(&[State::Success, State::Fail])
         } else {

@@ -2,6 +2,8 @@
 //! function. It is kept apart from every store on purpose.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
 use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::ids::{LeaseToken, Receipt, TraceId};
@@ -11,7 +13,7 @@ use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Wr
 use crate::checker::{Call, Specification};
 
 /// What a client asks of the record.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Operation {
     /// [`Table::create`].
     Create(Box<Record>, Option<usize>),
@@ -28,7 +30,7 @@ pub enum Operation {
 }
 
 /// What a client is answered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Answer {
     /// The write was made.
     Applied,
@@ -75,6 +77,74 @@ impl Answer {
     }
 }
 
+/// A record in one line, for a trace that a person reads.
+struct Short<'a>(Option<&'a Record>);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(record) = self.0 else { return write!(f, "no record") };
+        let Record { state, invoke_count, storage, outputs, owed, lease, inbox, consumed, .. } = record;
+        write!(f, "{}/{invoke_count} storage {storage} outputs {outputs}", state.name())?;
+        if *owed {
+            write!(f, " owed")?;
+        }
+        if let Some(Lease { token, until }) = lease {
+            write!(f, " lease {} until {until:?}", name(token.as_str()))?;
+        }
+        if let Some(deadline) = record.deadline {
+            write!(f, " deadline {:?}", deadline.at)?;
+        }
+        write!(f, " consumed")?;
+        consumed.iter().try_for_each(|receipt| write!(f, " {}", name(receipt.as_str())))?;
+        write!(f, " inbox")?;
+        inbox.iter().try_for_each(|entry| write!(f, " {}", name(entry.receipt.as_str())))
+    }
+}
+
+/// Enough of an identifier to tell it from the others.
+fn name(id: &str) -> &str {
+    id.get(..6).unwrap_or(id)
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(record, inbox_len) => {
+                write!(f, "create with inbox {inbox_len:?} ({})", Short(Some(record)))
+            }
+            Self::Claim(on, Lease { token, until }, now) => {
+                match on {
+                    ClaimOn::Step(after) => write!(f, "claim step {after}")?,
+                    ClaimOn::Receipt(receipt) => write!(f, "claim receipt {}", name(receipt.as_str()))?,
+                }
+                write!(f, " at {now:?} for {} until {until:?}", name(token.as_str()))
+            }
+            Self::Commit(token, commit) => {
+                let Commit { state, invoke_count, consume, inbox_len, .. } = &**commit;
+                write!(f, "commit by {}: {}/{invoke_count}", name(token.as_str()), state.name())?;
+                write!(f, " consume {consume} with inbox {inbox_len:?}")
+            }
+            Self::Append(Append { entry, stub }) => {
+                let kind = if stub.is_some() { " (or a stub)" } else { "" };
+                write!(f, "append {}{kind}", name(entry.receipt.as_str()))
+            }
+            Self::Settle => write!(f, "settle"),
+            Self::Read => write!(f, "read"),
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied => write!(f, "applied"),
+            Self::Granted(record) => write!(f, "granted ({})", Short(Some(record))),
+            Self::Refused(record) => write!(f, "refused ({})", Short(record.as_deref())),
+            Self::Read(record) => write!(f, "({})", Short(record.as_deref())),
+        }
+    }
+}
+
 /// The record of one invocation, which may not be there.
 #[derive(Debug)]
 pub struct OneRecord {
@@ -101,67 +171,81 @@ impl OneRecord {
         Self { trace_id, follows }
     }
 
-    fn change(&self, record: Option<&Record>, operation: &Operation) -> Result<Record, Answer> {
-        let refused = || Answer::Refused(record.cloned().map(Box::new));
-        match operation {
-            Operation::Create(new, inbox_len) => create(record, new, *inbox_len).ok_or_else(refused),
-            Operation::Claim(on, lease, now) => {
-                let record = record.filter(|record| may_claim(record, on, *now)).ok_or_else(refused)?;
-                Ok(Record { lease: Some(lease.clone()), ..record.clone() })
+    /// The record after an operation that is made.
+    fn after(&self, record: Option<&Record>, operation: &Operation) -> Option<Record> {
+        match (operation, record) {
+            (Operation::Create(new, _), there) => {
+                let inbox = there.map(|there| there.inbox.clone()).unwrap_or_default();
+                Some(Record { inbox, ..(**new).clone() })
             }
-            Operation::Commit(token, commit) => {
-                let record = record.filter(|record| may_commit(record, token, commit)).ok_or_else(refused)?;
-                Ok(committed(record, commit))
+            (Operation::Claim(_, lease, _), Some(record)) => {
+                Some(Record { lease: Some(lease.clone()), ..record.clone() })
             }
-            Operation::Append(append) => self.append(record, append).ok_or_else(refused),
-            Operation::Settle => {
-                let record = record.ok_or(Answer::Applied)?;
-                Ok(Record { owed: false, ..record.clone() })
+            (Operation::Commit(_, commit), Some(record)) => Some(committed(record, commit)),
+            (Operation::Append(Append { entry, stub }), record) => {
+                let stub = stub.map(|(created_at, _)| Record::stub(self.trace_id.clone(), created_at));
+                let mut record = record.cloned().or(stub)?;
+                if !knows(&record, &entry.receipt) {
+                    record.inbox.push(entry.clone());
+                }
+                Some(record)
             }
-            Operation::Read => Err(Answer::Read(record.cloned().map(Box::new))),
+            (Operation::Settle, Some(record)) => Some(Record { owed: false, ..record.clone() }),
+            (_, record) => record.cloned(),
         }
     }
 
-    fn append(&self, record: Option<&Record>, append: &Append) -> Option<Record> {
-        let mut record = match (record, append.stub) {
-            (Some(record), _) => record.clone(),
-            (None, Some((created_at, _))) => Record::stub(self.trace_id.clone(), created_at),
-            (None, None) => return None,
-        };
-        if order(&record).any(|receipt| *receipt == append.entry.receipt) {
-            return Some(record);
-        }
-        if record.state.is_finished() {
-            return None;
-        }
-        record.inbox.push(append.entry.clone());
-        Some(record)
+    /// Whether no answer shows another callback where an append would put its own.
+    fn may_be_next(&self, record: Option<&Record>, operation: &Operation) -> bool {
+        let Operation::Append(Append { entry, .. }) = operation else { return true };
+        let Some(before) = record.and_then(|record| order(record).last()) else { return true };
+        let is_known = record.is_some_and(|record| knows(record, &entry.receipt));
+        is_known || self.follows.get(before).is_none_or(|follows| *follows == entry.receipt)
     }
 }
 
 impl Specification for OneRecord {
-    type State = Option<Record>;
+    type State = Option<Arc<Record>>;
     type Operation = Operation;
     type Answer = Answer;
 
-    fn apply(&self, state: &Option<Record>, operation: &Operation) -> (Option<Record>, Answer) {
-        match self.change(state.as_ref(), operation) {
-            Ok(record) => {
-                let answer = match operation {
-                    Operation::Claim(..) => Answer::Granted(Box::new(record.clone())),
-                    _ => Answer::Applied,
-                };
-                (Some(record), answer)
-            }
-            Err(answer) => (state.clone(), answer),
+    fn step(
+        &self,
+        state: &Self::State,
+        operation: &Operation,
+        answer: Option<&Answer>,
+    ) -> Option<Self::State> {
+        let record = state.as_deref();
+        let is_made = is_made(record, operation);
+        let fits = match (operation, answer) {
+            (_, None) => true,
+            (Operation::Read, Some(Answer::Read(shown))) => shown.as_deref() == record,
+            (Operation::Claim(..), Some(Answer::Granted(_))) => is_made,
+            (Operation::Read | Operation::Claim(..), Some(Answer::Applied)) => false,
+            (_, Some(Answer::Applied)) => is_made,
+            (Operation::Read | Operation::Settle, Some(Answer::Refused(_))) => false,
+            (_, Some(Answer::Refused(shown))) => !is_made && shown.as_deref() == record,
+            (_, Some(Answer::Granted(_) | Answer::Read(_))) => false,
+        };
+        if !fits || !is_made {
+            return fits.then(|| state.clone());
+        }
+        if !self.may_be_next(record, operation) {
+            return None;
+        }
+        let after = self.after(record, operation);
+        match answer {
+            Some(Answer::Granted(shown)) if after.as_ref() != Some(&**shown) => None,
+            _ => Some(after.map(Arc::new)),
         }
     }
 
-    fn may_lead_on(&self, state: &Option<Record>) -> bool {
-        let Some(record) = state else { return true };
-        let order: Vec<_> = order(record).collect();
-        let [.., before, last] = &order[..] else { return true };
-        self.follows.get(*before).is_none_or(|follows| follows == *last)
+    fn is_pure(&self, _operation: &Operation, answer: &Answer) -> bool {
+        matches!(answer, Answer::Refused(_) | Answer::Read(_))
+    }
+
+    fn tell(&self, state: &Self::State) -> String {
+        Short(state.as_deref()).to_string()
     }
 }
 
@@ -170,11 +254,26 @@ fn order(record: &Record) -> impl Iterator<Item = &Receipt> {
     record.consumed.iter().chain(record.inbox.iter().map(|entry| &entry.receipt))
 }
 
-fn create(there: Option<&Record>, new: &Record, inbox_len: Option<usize>) -> Option<Record> {
-    let inbox = there.map(|there| there.inbox.clone()).unwrap_or_default();
-    let is_free = there.is_none_or(Record::is_stub);
-    let fits = inbox_len.is_none_or(|length| length == inbox.len());
-    (is_free && fits).then(|| Record { inbox, ..new.clone() })
+fn knows(record: &Record, receipt: &Receipt) -> bool {
+    order(record).any(|known| known == receipt)
+}
+
+/// Whether the condition of an operation holds. A read is never made, settling always is.
+fn is_made(record: Option<&Record>, operation: &Operation) -> bool {
+    match (operation, record) {
+        (Operation::Create(_, inbox_len), there) => {
+            let length = there.map_or(0, |there| there.inbox.len());
+            there.is_none_or(Record::is_stub) && inbox_len.is_none_or(|known| known == length)
+        }
+        (Operation::Claim(on, _, now), Some(record)) => may_claim(record, on, *now),
+        (Operation::Commit(token, commit), Some(record)) => may_commit(record, token, commit),
+        (Operation::Claim(..) | Operation::Commit(..), None) | (Operation::Read, _) => false,
+        (Operation::Append(append), None) => append.stub.is_some(),
+        (Operation::Append(append), Some(record)) => {
+            !record.state.is_finished() || knows(record, &append.entry.receipt)
+        }
+        (Operation::Settle, _) => true,
+    }
 }
 
 fn may_claim(record: &Record, on: &ClaimOn, now: Timestamp) -> bool {

@@ -25,11 +25,19 @@ impl Specification for Register {
     type Operation = Use;
     type Answer = u8;
 
-    fn apply(&self, state: &u8, operation: &Use) -> (u8, u8) {
+    fn step(&self, state: &u8, operation: &Use, answer: Option<&u8>) -> Option<u8> {
         match operation {
-            Use::Write(number) => (*number, 0),
-            Use::Read => (*state, *state),
+            Use::Write(number) => Some(*number),
+            Use::Read => answer.is_none_or(|answer| answer == state).then_some(*state),
         }
+    }
+
+    fn is_pure(&self, operation: &Use, _answer: &u8) -> bool {
+        matches!(operation, Use::Read)
+    }
+
+    fn tell(&self, state: &u8) -> String {
+        state.to_string()
     }
 }
 
@@ -276,6 +284,20 @@ fn an_early_callback_is_in_the_record() {
     };
     assert!(story(None, &[&a]) && story(Some(1), &[&a]));
     assert!(!story(Some(0), &[&a]) && !story(None, &[]));
+}
+
+/// It would have been answered the same before the record was there, but then it would have had no effect.
+#[test]
+fn a_change_is_not_taken_for_one_without_effect() {
+    let owing = Record { owed: true, ..record(State::Poll) };
+    let story = |owed: bool| {
+        let mut story = Story { trace_id: owing.trace_id.clone(), now: 0, history: Vec::new() };
+        let create = Operation::Create(Box::new(owing.clone()), None);
+        story.at_once([(Operation::Settle, Answer::Applied), (create, Answer::Applied)]);
+        let read = Answer::Read(Some(Box::new(Record { owed, ..owing.clone() })));
+        story.then(Operation::Read, read).is_linearizable()
+    };
+    assert!(story(true) && story(false));
 }
 
 /// Sixteen appends at once have more orders than can be tried one by one.
