@@ -31,11 +31,11 @@ const RECORDS: u64 = 12;
 /// Each change that one client makes, sensible or not, does what the specification says.
 pub async fn one_client_is_answered_as_specified(store: &dyn TableStore) {
     let mut seen = Seen::default();
-    for seed in 0..8 {
+    for seed in 0..6 {
         let trace_id = TraceId::random();
         let mut client = Client::new(0, store.table(), trace_id.clone(), seed, Arc::default());
         client.is_odd = true;
-        client.work(400).await;
+        client.work(250).await;
         seen.add(&client.history);
         // No callback order is taken for granted: the client appends receipts again that were forgotten.
         let specification = OneRecord::new(trace_id, &[]);
@@ -265,7 +265,7 @@ impl Client {
         let lease = Lease { token: LeaseToken::random(), until: self.later(now, 300) };
         let on = self.claim_on();
         match self.call(Operation::Claim(on, lease.clone(), now)).await? {
-            Answer::Granted(record) if !self.dice.once_in(6) => self.commit(*record, &lease).await,
+            Answer::Granted(record) if !self.dice.once_in(10) => self.commit(*record, &lease).await,
             answer => Some(answer),
         }
     }
@@ -327,7 +327,7 @@ impl Client {
                 .filter(|_| state == State::Callback),
             consume: is_called && remembers,
             owed: self.dice.once_in(2),
-            inbox_len: self.dice.once_in(2).then_some(record.inbox.len()),
+            inbox_len: self.dice.once_in(3).then_some(record.inbox.len()),
             ..if ends { ended() } else { polled() }
         }
     }

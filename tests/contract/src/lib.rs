@@ -100,3 +100,25 @@ macro_rules! register {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    /// The functions of a file of cases are the ones its macro registers.
+    #[test]
+    fn every_case_is_registered() {
+        let registered = |source: &str, module: &str| -> Vec<String> {
+            let list = source.split(&format!(", {module}, [")).nth(1).unwrap().split(']').next().unwrap();
+            list.split_whitespace().map(ToOwned::to_owned).collect()
+        };
+        let defined = |source: &str, store: &str| -> Vec<String> {
+            let cases = source.split("pub async fn ").skip(1);
+            let of_a_store = cases.filter(|case| case.contains(&format!("(store: &dyn {store}) {{")));
+            of_a_store.map(|case| case.split('(').next().unwrap().to_owned()).collect()
+        };
+        let (table, queue) = (include_str!("table.rs"), include_str!("queue.rs"));
+        let concurrency = include_str!("concurrency.rs");
+        assert_eq!(registered(table, "table"), defined(table, "TableStore"));
+        assert_eq!(registered(queue, "queue"), defined(queue, "QueueStore"));
+        assert_eq!(registered(table, "concurrency"), defined(concurrency, "TableStore"));
+    }
+}
