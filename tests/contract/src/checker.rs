@@ -155,15 +155,14 @@ impl<'a, S: Specification> Search<'a, S> {
 
     fn take(&mut self, call: usize, state: S::State) {
         self.taken.set(call, true);
-        let tried = self.tried.entry(self.taken.clone()).or_default();
-        if tried.contains(&state) {
+        if self.tried.get(&self.taken).is_some_and(|tried| tried.contains(&state)) {
             self.taken.set(call, false);
             return;
         }
-        tried.push(state.clone());
+        let next = self.next(&state);
+        self.tried.entry(self.taken.clone()).or_default().push(state);
         self.visited += 1;
         self.answered -= usize::from(self.history[call].answer.is_some());
-        let next = self.next(&state);
         self.way.push(Node { call: Some(call), next });
         self.note_longest();
     }

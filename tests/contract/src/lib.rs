@@ -13,6 +13,7 @@
 //! [`specification`].
 #![allow(clippy::unwrap_used, reason = "a case that panics has failed, which is what is wanted")]
 #![allow(clippy::missing_panics_doc, reason = "every case panics when it fails")]
+#![allow(clippy::needless_pass_by_value, reason = "checks read better around the call they check")]
 #![allow(clippy::print_stdout, reason = "what was checked is told")]
 
 pub mod checker;

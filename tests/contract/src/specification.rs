@@ -220,12 +220,16 @@ impl Specification for OneRecord {
         let fits = match (operation, answer) {
             (_, None) => true,
             (Operation::Read, Some(Answer::Read(shown))) => shown.as_deref() == record,
-            (Operation::Claim(..), Some(Answer::Granted(_))) => is_made,
-            (Operation::Read | Operation::Claim(..), Some(Answer::Applied)) => false,
-            (_, Some(Answer::Applied)) => is_made,
-            (Operation::Read | Operation::Settle, Some(Answer::Refused(_))) => false,
-            (_, Some(Answer::Refused(shown))) => !is_made && shown.as_deref() == record,
-            (_, Some(Answer::Granted(_) | Answer::Read(_))) => false,
+            (Operation::Claim(..), Some(Answer::Granted(_)))
+            | (
+                Operation::Create(..) | Operation::Commit(..) | Operation::Append(_) | Operation::Settle,
+                Some(Answer::Applied),
+            ) => is_made,
+            (
+                Operation::Create(..) | Operation::Claim(..) | Operation::Commit(..) | Operation::Append(_),
+                Some(Answer::Refused(shown)),
+            ) => !is_made && shown.as_deref() == record,
+            _ => false,
         };
         if !fits || !is_made {
             return fits.then(|| state.clone());

@@ -26,7 +26,7 @@ impl Memory {
 #[async_trait]
 impl TableStore for Memory {
     fn open() -> impl Future<Output = Self> {
-        async { Self::new() }
+        std::future::ready(Self::new())
     }
 
     fn table(&self) -> Arc<dyn Table> {
@@ -41,7 +41,7 @@ impl TableStore for Memory {
 #[async_trait]
 impl QueueStore for Memory {
     fn open() -> impl Future<Output = Self> {
-        async { Self::new() }
+        std::future::ready(Self::new())
     }
 
     fn queue(&self) -> Arc<dyn Queue> {
