@@ -153,9 +153,9 @@ fn with_lease(record: &Record, lease: &Lease) -> Box<Record> {
     Box::new(Record { lease: Some(lease.clone()), ..record.clone() })
 }
 
-fn with_inbox(record: &Record, inbox: &[&InboxEntry]) -> Option<Box<Record>> {
+fn with_inbox(record: &Record, inbox: &[&InboxEntry]) -> Box<Record> {
     let inbox = inbox.iter().copied().cloned().collect();
-    Some(Box::new(Record { inbox, ..record.clone() }))
+    Box::new(Record { inbox, ..record.clone() })
 }
 
 #[test]
@@ -206,14 +206,14 @@ fn no_append_is_lost_doubled_or_reordered() {
         Story::of(&waiting)
             .at_once([(append(&a), Answer::Applied), (append(&b), Answer::Applied)])
             .then(append(&a), Answer::Applied)
-            .then(Operation::Read, Answer::Read(with_inbox(&waiting, inbox)))
+            .then(Operation::Read, Answer::Read(Some(with_inbox(&waiting, inbox))))
             .is_linearizable()
     };
     assert!(story(&[&a, &b]) && story(&[&b, &a]));
     assert!(!story(&[&a]) && !story(&[&b]) && !story(&[]), "lost");
     assert!(!story(&[&a, &b, &a]), "doubled");
 
-    let reads = [[&a, &b], [&b, &a]].map(|inbox| Answer::Read(with_inbox(&waiting, &inbox)));
+    let reads = [[&a, &b], [&b, &a]].map(|inbox| Answer::Read(Some(with_inbox(&waiting, &inbox))));
     let mut two_orders = Story::of(&waiting);
     two_orders.at_once([(append(&a), Answer::Applied), (append(&b), Answer::Applied)]);
     for read in reads {
@@ -223,7 +223,7 @@ fn no_append_is_lost_doubled_or_reordered() {
 
     let mut in_turn = Story::of(&waiting);
     in_turn.then(append(&a), Answer::Applied).then(append(&b), Answer::Applied);
-    in_turn.then(Operation::Read, Answer::Read(with_inbox(&waiting, &[&b, &a])));
+    in_turn.then(Operation::Read, Answer::Read(Some(with_inbox(&waiting, &[&b, &a]))));
     assert!(!in_turn.is_linearizable(), "reordered");
 }
 
@@ -231,14 +231,14 @@ fn no_append_is_lost_doubled_or_reordered() {
 fn a_commit_sees_the_inbox_it_is_made_on() {
     let (waiting, mine) = (record(State::Callback), lease());
     let (a, b) = (entry(json!("a")), entry(json!("b")));
-    let taken = with_inbox(&Record { lease: Some(mine.clone()), ..waiting.clone() }, &[&a]).unwrap();
+    let taken = with_inbox(&Record { lease: Some(mine.clone()), ..waiting.clone() }, &[&a]);
     let story = |inbox_len, answer: Answer| {
         let second = Commit { consume: true, inbox_len: Some(inbox_len), ..polled() };
         let mut story = Story::of(&waiting);
         story.then(append(&a), Answer::Applied).then(claim(&mine), Answer::Granted(taken.clone()));
         story.at_once([(append(&b), Answer::Applied), (commit(&mine, second), answer)]).is_linearizable()
     };
-    let shown = |inbox: &[&InboxEntry]| Answer::Refused(with_inbox(&taken, inbox));
+    let shown = |inbox: &[&InboxEntry]| Answer::Refused(Some(with_inbox(&taken, inbox)));
     assert!(story(1, Answer::Applied) && story(2, Answer::Applied), "before the append, and after it");
     assert!(!story(0, Answer::Applied) && !story(3, Answer::Applied));
     assert!(story(1, shown(&[&a, &b])) && story(2, shown(&[&a])));
@@ -249,7 +249,7 @@ fn a_commit_sees_the_inbox_it_is_made_on() {
 fn finished_is_final_and_a_known_receipt_is_known() {
     let (waiting, mine) = (record(State::Callback), lease());
     let (a, b) = (entry(json!("a")), entry(json!("b")));
-    let taken = with_inbox(&Record { lease: Some(mine.clone()), ..waiting.clone() }, &[&a]).unwrap();
+    let taken = with_inbox(&Record { lease: Some(mine.clone()), ..waiting.clone() }, &[&a]);
     let last = Commit { consume: true, ..ended() };
     let done = Record {
         state: last.state,
@@ -280,7 +280,7 @@ fn an_early_callback_is_in_the_record() {
         let mut story = Story { trace_id: waiting.trace_id.clone(), now: 0, history: Vec::new() };
         let create = Operation::Create(Box::new(waiting.clone()), inbox_len);
         story.then(Operation::Append(early(&a)), Answer::Applied).then(create, Answer::Applied);
-        story.then(Operation::Read, Answer::Read(with_inbox(&waiting, inbox))).is_linearizable()
+        story.then(Operation::Read, Answer::Read(Some(with_inbox(&waiting, inbox)))).is_linearizable()
     };
     assert!(story(None, &[&a]) && story(Some(1), &[&a]));
     assert!(!story(Some(0), &[&a]) && !story(None, &[]));
@@ -313,7 +313,7 @@ fn many_calls_at_once_are_decided() {
             story.history.push(Call { client, operation, answer, began, ended });
         }
         story.now += 1000;
-        story.then(Operation::Read, Answer::Read(with_inbox(&waiting, inbox))).is_linearizable()
+        story.then(Operation::Read, Answer::Read(Some(with_inbox(&waiting, inbox)))).is_linearizable()
     };
     let backwards: Vec<_> = entries.iter().rev().collect();
     assert!(story(&backwards));
