@@ -1,5 +1,8 @@
 //! The port to the delayed queue: at-least-once messages with a delay, a visibility time-out and a receive
 //! count, as SQS has them. The queue carries requests to look at a record; every fact is in the record.
+//!
+//! Not promised: any order; that a message is with one receiver at a time. The crate `contract` has the tests
+//! that every implementation passes.
 
 use std::time::Duration;
 
@@ -77,7 +80,7 @@ pub struct Finish {
 pub struct Delivery {
     /// The message.
     pub message: Message,
-    /// Names this delivery to [`Queue::delete`].
+    /// Names this delivery to [`Queue::delete`]; each delivery of a message has another one.
     pub handle: String,
     /// How often the message has been received, this time included, without having been deleted.
     pub receive_count: u32,
@@ -89,11 +92,14 @@ pub trait Queue: Send + Sync {
     /// Stores a message that can be received after `delay`, which is at most [`Queue::longest_delay`].
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError>;
 
-    /// Up to `max` messages that are due; waits up to `wait` for the first. Each is hidden from other
-    /// receivers for the visibility time-out, then it can be received again unless it was deleted.
+    /// Up to `max` messages that are due, which may be fewer than there are; waits up to `wait` for the first,
+    /// be it sent, due or visible again meanwhile. Each is hidden from other receivers for the visibility
+    /// time-out, then it can be received again unless it was deleted.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError>;
 
-    /// Removes a received message. One that is gone already is no error.
+    /// Removes a received message. One that is gone already is no error. With the handle of an earlier
+    /// delivery it is no error either, and the message may go or stay: whoever deletes has found that the
+    /// message has nothing left to ask for.
     async fn delete(&self, handle: &str) -> Result<(), StoreError>;
 
     /// The longest delay `send` takes.

@@ -3,6 +3,10 @@
 //! Every method is one atomic change of one record, so that it can be one request to DynamoDB or one
 //! statement or transaction of a database. A condition that does not hold is no error: the caller gets the
 //! record as it is and decides.
+//!
+//! The changes and reads of one record are linearizable: each takes effect at one moment between call and
+//! answer, and the record a refusal shows is the one that did not fit. The crate `contract` has the tests that
+//! every implementation passes.
 
 use std::time::Duration;
 
@@ -88,13 +92,13 @@ pub struct Commit {
     pub err: String,
     /// The end of the wait that begins.
     pub deadline: Option<Deadline>,
-    /// Whether the first entry of the inbox goes, because the step was given it.
+    /// Whether the first entry of the inbox goes, because the step was given it. There must be one.
     pub consume: bool,
     /// Whether a finish callback has to be sent now.
     pub owed: bool,
     /// When the invocation ended, if it did.
     pub finish_at: Option<Timestamp>,
-    /// When the record may be deleted; set on a finished one.
+    /// When the record may be deleted; set on a finished one. No other is ever deleted.
     pub expires_at: Option<Timestamp>,
     /// Length the inbox must have, the entry to be consumed included; `None` if any will do.
     pub inbox_len: Option<usize>,
@@ -106,7 +110,7 @@ pub struct Append {
     /// The callback.
     pub entry: InboxEntry,
     /// Make a stub if there is no record: the invocation may be in its first step. Holds the stub's
-    /// creation and the time it may be deleted.
+    /// creation and the time it may be deleted, which a later callback puts off, never forward.
     pub stub: Option<(Timestamp, Timestamp)>,
 }
 
@@ -129,7 +133,11 @@ pub trait Table: Send + Sync {
     ) -> Result<Claim, StoreError>;
 
     /// Writes the result of a step and takes the lease off, if the lease on the record is `token` and the
-    /// inbox is as `commit` wants it.
+    /// inbox is as `commit` wants it. The time is not looked at: a lease that has expired is good until
+    /// somebody takes it over.
+    ///
+    /// With neither storage nor outputs it is never too large, so that an invocation whose state is too large
+    /// can be ended: a table keeps room for `err` above the limit it tells.
     async fn commit(
         &self,
         trace_id: &TraceId,
@@ -138,7 +146,8 @@ pub trait Table: Send + Sync {
     ) -> Result<Write, StoreError>;
 
     /// Adds a callback at the end of the inbox, if the invocation is not finished. A receipt that is in
-    /// the inbox or was consumed already is not added again; that counts as applied.
+    /// the inbox or was consumed already is not added again; that counts as applied, also if the invocation
+    /// has finished since: it was accepted, and who asks again has only missed the answer.
     async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError>;
 
     /// Notes that the finish callback is not owed any more.

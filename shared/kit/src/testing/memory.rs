@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{LeaseToken, TraceId};
@@ -17,6 +18,7 @@ pub struct MemoryStore {
     longest_delay: Duration,
     largest_record: usize,
     state: Mutex<Store>,
+    sent: Notify,
 }
 
 #[derive(Default)]
@@ -42,6 +44,7 @@ impl MemoryStore {
             longest_delay: Duration::from_mins(15),
             largest_record: 400 * 1024,
             state: Mutex::default(),
+            sent: Notify::new(),
         }
     }
 
@@ -64,6 +67,24 @@ impl MemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to `max` messages that are due, hidden from now on; and when the next one is.
+    fn take(&self, max: usize, now: Timestamp) -> (Vec<Delivery>, Option<Timestamp>) {
+        let mut store = self.lock();
+        let due = store.messages.iter_mut().filter(|(_, stored)| stored.visible_at <= now).take(max);
+        let deliveries = due
+            .map(|(id, stored)| {
+                stored.receive_count += 1;
+                stored.visible_at = now + self.visibility_timeout;
+                Delivery {
+                    message: stored.message.clone(),
+                    handle: format!("{id}-{}", stored.receive_count),
+                    receive_count: stored.receive_count,
+                }
+            })
+            .collect();
+        (deliveries, store.messages.values().map(|stored| stored.visible_at).min())
     }
 
     fn check_size(&self, record: &Record) -> Result<(), StoreError> {
@@ -132,7 +153,8 @@ impl Table for MemoryStore {
         let mut store = self.lock();
         let Some(record) = store.records.get_mut(trace_id) else { return Ok(Write::Refused(None)) };
         let holds = record.lease.as_ref().is_some_and(|lease| lease.token == *token);
-        if !holds || commit.inbox_len.is_some_and(|known| known != record.inbox.len()) {
+        let fits = commit.inbox_len.is_none_or(|known| known == record.inbox.len());
+        if !holds || !fits || (commit.consume && record.inbox.is_empty()) {
             return Ok(Write::Refused(refused(Some(record))));
         }
         let mut written = Record {
@@ -156,17 +178,16 @@ impl Table for MemoryStore {
             let surplus = written.consumed.len().saturating_sub(Record::CONSUMED_KEPT);
             written.consumed.drain(..surplus);
         }
-        self.check_size(&written)?;
+        if commit.storage.is_some() || commit.outputs.is_some() {
+            self.check_size(&written)?;
+        }
         *record = written;
         Ok(Write::Applied)
     }
 
     async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError> {
         let mut store = self.lock();
-        let record = match (store.records.get(trace_id), append.stub) {
-            (Some(record), _) if record.state.is_finished() => {
-                return Ok(Write::Refused(refused(Some(record))));
-            }
+        let mut record = match (store.records.get(trace_id), append.stub) {
             (Some(record), _) => record.clone(),
             (None, Some((created_at, _))) => Record::stub(trace_id.clone(), created_at),
             (None, None) => return Ok(Write::Refused(None)),
@@ -175,10 +196,12 @@ impl Table for MemoryStore {
         if record.consumed.contains(receipt) || record.inbox.iter().any(|entry| entry.receipt == *receipt) {
             return Ok(Write::Applied);
         }
-        if record.inbox.len() == Record::LARGEST_INBOX {
+        if record.state.is_finished() {
+            return Ok(Write::Refused(refused(Some(&record))));
+        }
+        if record.inbox.len() >= Record::LARGEST_INBOX {
             return Err(StoreError::InboxFull { limit: Record::LARGEST_INBOX });
         }
-        let mut record = record;
         record.inbox.push(append.entry.clone());
         self.check_size(&record)?;
         store.records.insert(trace_id.clone(), record);
@@ -209,24 +232,26 @@ impl Queue for MemoryStore {
         store.next_id += 1;
         let visible_at = self.clock.now() + delay;
         store.messages.insert(id, Stored { message: message.clone(), visible_at, receive_count: 0 });
+        self.sent.notify_waiters();
         Ok(())
     }
 
-    async fn receive(&self, max: usize, _wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        let now = self.clock.now();
-        let mut store = self.lock();
-        let due = store.messages.iter_mut().filter(|(_, stored)| stored.visible_at <= now).take(max);
-        Ok(due
-            .map(|(id, stored)| {
-                stored.receive_count += 1;
-                stored.visible_at = now + self.visibility_timeout;
-                Delivery {
-                    message: stored.message.clone(),
-                    handle: format!("{id}-{}", stored.receive_count),
-                    receive_count: stored.receive_count,
-                }
-            })
-            .collect())
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+        let until = self.clock.now() + wait;
+        loop {
+            // From here on nothing that is sent is missed.
+            let sent = self.sent.notified();
+            let now = self.clock.now();
+            let (deliveries, next_due) = self.take(max, now);
+            if !deliveries.is_empty() || now >= until {
+                return Ok(deliveries);
+            }
+            let wake_at = next_due.map_or(until, |due| due.min(until));
+            tokio::select! {
+                () = sent => {}
+                () = self.clock.sleep(wake_at.since(now)) => {}
+            }
+        }
     }
 
     async fn delete(&self, handle: &str) -> Result<(), StoreError> {

@@ -132,7 +132,10 @@ impl Table for SqliteStore {
         let kind = ChangeKind::Claim { on: on.clone(), lease: lease.clone(), now };
         let (applied, record) = self.change(trace_id, kind).await?;
         match record {
-            Some(record) if applied => Ok(Claim::Granted(record)),
+            // By the end of the transaction another claim may have found this lease expired.
+            Some(record) if applied => {
+                Ok(Claim::Granted(Box::new(Record { lease: Some(lease.clone()), ..*record })))
+            }
             record => Ok(Claim::Refused(record)),
         }
     }
@@ -268,19 +271,22 @@ async fn load<'a>(
     Ok(slots)
 }
 
-/// Applies the rules. Claims come last: a refused one is answered with the record as the transaction leaves
-/// it, which must still show why it was refused.
+/// Applies the rules, in an order that every answer fits. They were all asked for at the same time, so any
+/// order will do; but a change that is refused is answered with the record as the transaction leaves it, and
+/// that must show why. So what was refused is tried again after the others have been made, and claims, which
+/// every change may help or hinder, come last.
 fn apply<'a>(
     slots: &mut Slots<'a>,
     changes: &'a [Change],
     counters: &mut Counters,
     limit: usize,
 ) -> Vec<Result<Verdict, StoreError>> {
-    let is_claim = |change: &Change| matches!(change.kind, ChangeKind::Claim { .. });
     let mut verdicts: Vec<_> = changes.iter().map(|_| Ok(Verdict::Refused)).collect();
-    for claims in [false, true] {
+    let mut attempt = |claims: bool| {
+        let mut is_made = false;
         for (change, verdict) in changes.iter().zip(&mut verdicts) {
-            if is_claim(change) != claims {
+            let is_claim = matches!(change.kind, ChangeKind::Claim { .. });
+            if is_claim != claims || !matches!(verdict, Ok(Verdict::Refused)) {
                 continue;
             }
             let trace_id = change.trace_id.as_str();
@@ -289,8 +295,12 @@ fn apply<'a>(
                 Some(Err(error)) => Err(unreadable_record(trace_id, error.clone().into())),
                 None => Ok(Verdict::Refused),
             };
+            is_made |= matches!(verdict, Ok(Verdict::Applied));
         }
-    }
+        is_made
+    };
+    while attempt(false) {}
+    attempt(true);
     verdicts
 }
 

@@ -1,37 +1,24 @@
-//! Many changes in one transaction leave what the same changes leave one by one.
+//! Many changes in one transaction leave what the same changes leave one by one, in some order.
 
-use bk_plugin_kit::clock::Clock as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::record::{InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::{Append, ClaimOn, Commit, StoreError, Table, Write};
-use bk_plugin_sql::sqlite::SqliteStore;
+use bk_plugin_kit::table::{ClaimOn, Commit, StoreError, Table};
+use contract::checker::{self, Call, Verdict};
+use contract::concurrency::History;
+use contract::sample::{Dice, START, early, ended, entry, late, lease, polled, record};
+use contract::specification::{Answer, OneRecord, Operation};
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, START, early, ended, entry, late, lease, polled, record};
-
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
-}
+use crate::fixture::Fixture;
 
 /// Changes are made to few records with few callbacks, so that they meet.
 struct World {
-    trace_ids: Vec<TraceId>,
+    trace_ids: [TraceId; 2],
     entries: Vec<InboxEntry>,
     lease: Lease,
-}
-
-#[derive(Debug, Clone)]
-enum Op {
-    Create(Box<Record>, Option<usize>),
-    Append(TraceId, Append),
-    Commit(TraceId, Lease, Commit),
-    Settle(TraceId),
 }
 
 impl World {
@@ -39,90 +26,115 @@ impl World {
         let data =
             |number: usize| entry(if number == 0 { Value::from("x".repeat(5_000)) } else { json!(number) });
         Self {
-            trace_ids: (0..2).map(|_| TraceId::random()).collect(),
+            trace_ids: [TraceId::random(), TraceId::random()],
             entries: (0..6).map(data).collect(),
             lease: lease(),
         }
     }
 
-    fn op(&self, dice: &mut Dice) -> Op {
-        let trace_id = self.trace_ids[dice.roll(2)].clone();
+    fn operation(&self, trace_id: &TraceId, dice: &mut Dice) -> Operation {
         match dice.roll(8) {
             0 | 1 => {
-                let mut record = record([State::Poll, State::Callback][dice.roll(2)]);
-                record.trace_id = trace_id;
-                record.lease = (dice.roll(2) == 0).then(|| self.lease.clone());
-                Op::Create(Box::new(record), [None, Some(dice.roll(3))][dice.roll(2)])
+                let mut record = record(*dice.pick(&[State::Poll, State::Callback]));
+                record.trace_id = trace_id.clone();
+                record.lease = dice.once_in(2).then(|| self.lease.clone());
+                let inbox_len = *dice.pick(&[None, Some(0), Some(1), Some(2)]);
+                Operation::Create(Box::new(record), inbox_len)
             }
             2..5 => {
-                let entry = &self.entries[dice.roll(6)];
-                Op::Append(trace_id, [early(entry), late(entry)][dice.roll(2)].clone())
+                let entry = dice.pick(&self.entries);
+                Operation::Append(if dice.once_in(2) { early(entry) } else { late(entry) })
             }
             5 | 6 => {
-                let last = dice.roll(20) == 0;
+                let last = dice.once_in(20);
                 let commit = Commit {
                     state: if last { State::Fail } else { State::Callback },
-                    storage: (dice.roll(2) == 0).then(|| Value::from("y".repeat(dice.roll(9_900)))),
-                    consume: dice.roll(2) == 0,
-                    inbox_len: [None, Some(dice.roll(3))][dice.roll(2)],
+                    storage: dice.once_in(2).then(|| Value::from("y".repeat(dice.roll(9_900)))),
+                    consume: dice.once_in(2),
+                    inbox_len: *dice.pick(&[None, None, Some(0), Some(1), Some(2)]),
                     ..if last { ended() } else { polled() }
                 };
-                Op::Commit(trace_id, self.lease.clone(), commit)
+                Operation::Commit(self.lease.token.clone(), Box::new(commit))
             }
-            _ => Op::Settle(trace_id),
+            _ => Operation::Settle,
         }
     }
 }
 
-/// Makes a change and says in a word what came of it.
-async fn make(store: &SqliteStore, op: &Op) -> &'static str {
-    let write = match op {
-        Op::Create(record, inbox_len) => store.create(record, *inbox_len).await,
-        Op::Append(trace_id, append) => store.append(trace_id, append).await,
-        Op::Commit(trace_id, lease, commit) => store.commit(trace_id, &lease.token, commit).await,
-        Op::Settle(trace_id) => store.settle(trace_id).await.map(|()| Write::Applied),
-    };
-    match write {
-        Ok(Write::Applied) => "applied",
-        Ok(Write::Refused(_)) => "refused",
-        Err(StoreError::TooLarge { .. }) => "too large",
-        Err(error) => panic!("{error}"),
+/// What was asked at the same time, each with what became of it, and the record that is left. What was too
+/// large had no effect and is left out.
+#[derive(Default)]
+struct Round {
+    history: History,
+    before: Option<Arc<Record>>,
+}
+
+impl Round {
+    fn add(&mut self, operation: Operation, answer: Answer) {
+        let (client, answer) = (self.history.len(), Some(answer));
+        self.history.push(Call { client, operation, answer, began: client as u64, ended: 1000 });
+    }
+
+    /// Checks the round, and begins the next one.
+    fn end(&mut self, trace_id: &TraceId, after: Option<Box<Record>>) {
+        let read = Answer::Read(after.clone());
+        self.history.push(Call {
+            client: 0,
+            operation: Operation::Read,
+            answer: Some(read),
+            began: 1001,
+            ended: 1002,
+        });
+        // Nothing is taken for granted of the order of callbacks: they are few, and come again.
+        let specification = OneRecord::new(trace_id.clone(), &[]);
+        let verdict = checker::check(&specification, self.before.clone(), &self.history);
+        let told = || checker::explain(&specification, self.before.clone(), &self.history, &verdict);
+        assert!(matches!(verdict, Verdict::Linearizable { .. }), "{}", told());
+        *self = Self { history: History::new(), before: after.map(Arc::from) };
     }
 }
 
 #[tokio::test]
 async fn one_transaction_or_many() {
-    let (single, grouped) = (Fixture::new().await, Fixture::new().await);
-    let mut seen = std::collections::BTreeMap::new();
-    for seed in 0..25 {
-        let (world, mut dice) = (World::new(), Dice(seed));
+    let fixture = Fixture::new().await;
+    let mut seen = BTreeMap::new();
+    for seed in 0..40 {
+        let (world, mut dice) = (World::new(), Dice::new(seed));
+        let mut rounds = [Round::default(), Round::default()];
         for _ in 0..4 {
-            let ops: Vec<_> = (0..12).map(|_| world.op(&mut dice)).collect();
             // On one thread all of them are waiting before the writer has its turn.
-            let tasks: Vec<_> = ops
-                .iter()
-                .map(|op| {
-                    let (store, op) = (grouped.store.clone(), op.clone());
-                    tokio::spawn(async move { make(&store, &op).await })
+            let tasks: Vec<_> = (0..12)
+                .map(|_| {
+                    let which = dice.roll(2);
+                    let trace_id = world.trace_ids[which].clone();
+                    let (store, operation) = (fixture.store.clone(), world.operation(&trace_id, &mut dice));
+                    tokio::spawn(async move {
+                        let answer = operation.ask(&*store, &trace_id).await;
+                        (which, operation, answer)
+                    })
                 })
                 .collect();
-            for (op, task) in ops.iter().zip(tasks) {
-                let answers = (make(&single.store, op).await, task.await.unwrap());
-                assert_eq!(answers.0, answers.1, "seed {seed}: {op:?}");
-                *seen.entry(answers.0).or_insert(0) += 1;
-            }
-            for trace_id in &world.trace_ids {
-                let mut records = Vec::new();
-                for store in [&single.store, &grouped.store] {
-                    for on in [ClaimOn::Step(1), ClaimOn::Step(2)] {
-                        store.claim(trace_id, &on, &world.lease, single.clock.now()).await.unwrap();
+            for task in tasks {
+                let (which, operation, answer) = task.await.unwrap();
+                let kind = match answer {
+                    Ok(answer) => {
+                        let kind = if answer == Answer::Applied { "applied" } else { "refused" };
+                        rounds[which].add(operation, answer);
+                        kind
                     }
-                    records.push(store.read(trace_id).await.unwrap());
+                    Err(StoreError::TooLarge { .. }) => "too large",
+                    Err(error) => panic!("{error}"),
+                };
+                *seen.entry(kind).or_insert(0) += 1;
+            }
+            for (trace_id, round) in world.trace_ids.iter().zip(&mut rounds) {
+                round.end(trace_id, fixture.store.read(trace_id).await.unwrap());
+                for on in [ClaimOn::Step(1), ClaimOn::Step(2)] {
+                    fixture.store.claim(trace_id, &on, &world.lease, START).await.unwrap();
                 }
-                assert_eq!(records[0], records[1], "seed {seed}");
+                round.before = fixture.store.read(trace_id).await.unwrap().map(Arc::from);
             }
         }
     }
-    assert_eq!(grouped.clock.now(), START);
     assert!(seen.len() == 3 && seen.values().all(|count| *count > 10), "{seen:?}");
 }

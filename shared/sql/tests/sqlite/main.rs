@@ -1,6 +1,6 @@
-//! The SQLite store against the contract of its ports, through its public interface.
+//! What is SQLite's own: the file, locks, damage, group commit. The contract of the ports is in the crate
+//! `contract`.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
-#![allow(clippy::needless_pass_by_value, reason = "checks read better around the call they check")]
 
 mod fixture;
 mod grouping;

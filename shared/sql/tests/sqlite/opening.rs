@@ -8,9 +8,10 @@ use bk_plugin_kit::queue::{Finish, Message, Queue};
 use bk_plugin_kit::record::{Record, State};
 use bk_plugin_kit::table::{ClaimOn, StoreError, Table};
 use bk_plugin_sql::sqlite::{OpenError, SqliteOptions, SqliteStore};
+use contract::sample::{START, applied, early, entry, granted, lease};
 use serde_json::json;
 
-use crate::fixture::{Fixture, applied, early, entry, granted, lease};
+use crate::fixture::Fixture;
 
 async fn failure(path: &Path) -> OpenError {
     let error = SqliteStore::open(path, SqliteOptions::default()).await.unwrap_err();
@@ -37,7 +38,7 @@ async fn everything_is_there_again_and_nobody_is_at_work() {
     fixture.reopen().await;
     assert_eq!(fixture.read(&record.trace_id).await, Record { lease: None, ..record.clone() });
     assert_eq!(fixture.read(&stub).await.inbox.len(), 1);
-    granted(fixture.claim(&record.trace_id, &ClaimOn::Step(1), &lease()).await);
+    granted(fixture.store.claim(&record.trace_id, &ClaimOn::Step(1), &lease(), START).await.unwrap());
     let after = fixture.store.receive(10, Duration::ZERO).await.unwrap();
     assert_eq!(after.len(), 1, "the one in flight comes at once, the delayed one does not");
     assert_eq!(after[0].receive_count, 2);

@@ -1,15 +1,15 @@
-//! Delay, visibility, receive counts, handles, order and waking up.
+//! What the queue promises beyond the contract: an order, rest while there is nothing to do, waking at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::clock::{Clock as _, SystemClock};
+use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::queue::{Delivery, Finish, Message, Queue, WakeUp};
+use bk_plugin_kit::queue::{Delivery, Finish, Message, Queue};
 use bk_plugin_sql::sqlite::SqliteStore;
 
-use crate::fixture::{Fixture, START};
+use crate::fixture::Fixture;
 
 const NOW: Duration = Duration::ZERO;
 
@@ -19,35 +19,6 @@ fn message() -> Message {
 
 async fn receive(store: &SqliteStore) -> Vec<Delivery> {
     store.receive(10, NOW).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_message_reads_back_as_it_was_sent() {
-    let fixture = Fixture::new().await;
-    let sent = Message::WakeUp(WakeUp {
-        trace_id: TraceId::random(),
-        after_step: 7,
-        due_at: START,
-        receipt: Some(bk_plugin_kit::ids::Receipt::random()),
-        put_backs: 2,
-        crashes: 1,
-    });
-    fixture.store.send(&sent, NOW).await.unwrap();
-    let [delivery] = &receive(&fixture.store).await[..] else { panic!("one message") };
-    assert_eq!((&delivery.message, delivery.receive_count), (&sent, 1));
-}
-
-#[tokio::test]
-async fn a_delayed_message_comes_when_it_is_due() {
-    let fixture = Fixture::new().await;
-    fixture.store.send(&message(), Duration::from_secs(5)).await.unwrap();
-    fixture.store.send(&message(), fixture.store.longest_delay()).await.unwrap();
-    fixture.clock.advance(Duration::from_millis(4_999));
-    assert!(receive(&fixture.store).await.is_empty());
-    fixture.clock.advance(Duration::from_millis(1));
-    assert_eq!(receive(&fixture.store).await.len(), 1);
-    fixture.clock.advance(fixture.store.longest_delay());
-    assert_eq!(receive(&fixture.store).await.len(), 2);
 }
 
 #[tokio::test]
@@ -62,52 +33,6 @@ async fn messages_come_in_the_order_they_are_due() {
     received.extend(receive(&fixture.store).await);
     let received: Vec<_> = received.into_iter().map(|delivery| delivery.message).collect();
     assert_eq!(received, [1, 3, 2, 0].map(|index: usize| messages[index].clone()));
-}
-
-#[tokio::test]
-async fn a_received_message_is_hidden_until_the_time_out() {
-    let fixture = Fixture::new().await;
-    fixture.store.send(&message(), NOW).await.unwrap();
-    let first = receive(&fixture.store).await.remove(0);
-    assert!(receive(&fixture.store).await.is_empty());
-    fixture.clock.advance(Duration::from_millis(29_999));
-    assert!(receive(&fixture.store).await.is_empty());
-    fixture.clock.advance(Duration::from_millis(1));
-    let second = receive(&fixture.store).await.remove(0);
-    assert_eq!((first.receive_count, second.receive_count), (1, 2));
-
-    // The first delivery has lost the message.
-    fixture.store.delete(&first.handle).await.unwrap();
-    fixture.clock.advance(Duration::from_secs(30));
-    let third = receive(&fixture.store).await.remove(0);
-    assert_eq!(third.receive_count, 3);
-    for _ in 0..2 {
-        fixture.store.delete(&third.handle).await.unwrap();
-    }
-    fixture.clock.advance(Duration::from_secs(30));
-    assert!(receive(&fixture.store).await.is_empty());
-    fixture.store.delete("a handle of another queue").await.unwrap();
-}
-
-#[tokio::test]
-async fn a_waiting_receive_gets_what_becomes_due_and_ends_in_time() {
-    let fixture = Fixture::new().await;
-    fixture.store.send(&message(), Duration::from_secs(5)).await.unwrap();
-    let store = fixture.store.clone();
-    let receiver = tokio::spawn(async move { store.receive(10, Duration::from_secs(20)).await.unwrap() });
-    settle().await;
-    assert!(!receiver.is_finished());
-    fixture.clock.advance(Duration::from_secs(5));
-    assert_eq!(receiver.await.unwrap().len(), 1);
-
-    let store = fixture.store.clone();
-    let receiver = tokio::spawn(async move { store.receive(10, Duration::from_secs(20)).await.unwrap() });
-    settle().await;
-    fixture.clock.advance(Duration::from_millis(19_999));
-    settle().await;
-    assert!(!receiver.is_finished());
-    fixture.clock.advance(Duration::from_millis(1));
-    assert!(receiver.await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -139,12 +64,28 @@ async fn the_machines_clock_wakes_a_receive_in_time() {
     let mut fixture = Fixture::new().await;
     fixture.options.clock = Arc::new(SystemClock);
     fixture.reopen().await;
-    fixture.store.send(&message(), Duration::from_millis(150)).await.unwrap();
-    let began = Instant::now();
-    assert_eq!(fixture.store.receive(1, Duration::from_secs(20)).await.unwrap().len(), 1);
-    let waited = began.elapsed();
-    assert!((140..250).contains(&waited.as_millis()), "{waited:?}");
+    // A machine that is busy may be late, though not each time.
+    let mut in_time = false;
+    for _ in 0..5 {
+        fixture.store.send(&message(), Duration::from_millis(150)).await.unwrap();
+        let began = Instant::now();
+        assert_eq!(fixture.store.receive(1, Duration::from_secs(20)).await.unwrap().len(), 1);
+        let waited = began.elapsed();
+        assert!(waited.as_millis() >= 140, "{waited:?}");
+        in_time |= waited.as_millis() < 250;
+    }
+    assert!(in_time);
     assert!(fixture.store.receive(1, Duration::from_millis(50)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_handle_of_another_queue_names_no_message() {
+    let fixture = Fixture::new().await;
+    fixture.store.send(&message(), NOW).await.unwrap();
+    for handle in ["", "a handle of another queue", "1-", "1-2-3"] {
+        fixture.store.delete(handle).await.unwrap();
+    }
+    assert_eq!(receive(&fixture.store).await.len(), 1);
 }
 
 #[tokio::test]
@@ -217,5 +158,4 @@ async fn a_message_that_cannot_be_read_is_put_aside() {
 /// Lets the other tasks and the database get to where they wait.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_ne!(SystemClock.now(), START);
 }

@@ -6,9 +6,10 @@ use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::queue::{Finish, Message, Queue};
 use bk_plugin_kit::record::State;
 use bk_plugin_kit::table::{ClaimOn, StoreError, Table};
+use contract::sample::{START, lease};
 use sqlx::AssertSqlSafe;
 
-use crate::fixture::{Fixture, lease};
+use crate::fixture::Fixture;
 
 /// Sends many messages at once, one of which the database does not take.
 async fn one_bad_send(action: &str) {
@@ -67,10 +68,8 @@ async fn a_damaged_record_is_unreadable_and_others_are_not() {
         assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
         assert!(error.to_string().contains(trace_id.as_str()), "{error}");
         let (lease, on) = (lease(), ClaimOn::Step(1));
-        let (claim, other) = tokio::join!(
-            fixture.store.claim(trace_id, &on, &lease, crate::fixture::START),
-            fixture.store.settle(&good),
-        );
+        let (claim, other) =
+            tokio::join!(fixture.store.claim(trace_id, &on, &lease, START), fixture.store.settle(&good),);
         assert!(matches!(claim, Err(StoreError::Unreadable { .. })), "{claim:?}");
         other.unwrap();
     }

@@ -1,0 +1,125 @@
+//! The contract of the ports `Table` and `Queue`: one suite that every store passes.
+//!
+//! A store plugs in with a [`TableStore`], a [`QueueStore`] or both, and registers the cases in a file of
+//! its own, so that a failure names the store and the case:
+//!
+//! ```ignore
+//! contract::table_cases!(MyStore);
+//! contract::queue_cases!(MyStore);
+//! ```
+//!
+//! [`table`] and [`queue`] hold the cases. [`concurrency`] lets many clients loose on a record and has
+//! [`checker`] say whether what they were answered could have been answered one at a time, by the rules in
+//! [`specification`].
+#![allow(clippy::unwrap_used, reason = "a case that panics has failed, which is what is wanted")]
+#![allow(clippy::missing_panics_doc, reason = "every case panics when it fails")]
+#![allow(clippy::needless_pass_by_value, reason = "checks read better around the call they check")]
+#![allow(clippy::print_stdout, reason = "what was checked is told")]
+
+pub mod checker;
+pub mod concurrency;
+pub mod queue;
+pub mod sample;
+pub mod specification;
+pub mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bk_plugin_kit::clock::Timestamp;
+use bk_plugin_kit::queue::Queue;
+use bk_plugin_kit::table::Table;
+
+/// A table that the suite is run on.
+#[async_trait]
+pub trait TableStore: Send + Sync {
+    /// A new empty table. It is kept until the case is over.
+    fn open() -> impl Future<Output = Self>
+    where
+        Self: Sized;
+
+    /// The table.
+    fn table(&self) -> Arc<dyn Table>;
+
+    /// Bytes a record may have. Cases keep clear of it by more than a tenth, because stores count differently
+    /// and may compress; small limits make them fast.
+    fn largest_record(&self) -> usize;
+
+    /// Deletes every record that may be deleted at `now`, if the store can be told to do so; `false` if it
+    /// cannot, and then the cases about expiry check nothing.
+    async fn delete_expired(&self, _now: Timestamp) -> bool {
+        false
+    }
+}
+
+/// A queue that the suite is run on.
+#[async_trait]
+pub trait QueueStore: Send + Sync {
+    /// A new empty queue. It is kept until the case is over.
+    fn open() -> impl Future<Output = Self>
+    where
+        Self: Sized;
+
+    /// The queue.
+    fn queue(&self) -> Arc<dyn Queue>;
+
+    /// Lets that much time pass: moves the clock the queue goes by, or waits.
+    async fn advance(&self, duration: Duration);
+
+    /// How long a received message is hidden.
+    fn visibility_timeout(&self) -> Duration;
+
+    /// Whether the queue promises more than the port does: a message is with one receiver at a time, and the
+    /// handle of an earlier delivery removes nothing. SQS promises neither.
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    /// The longest time a case may let pass. A queue that goes by the machine's clock sets it low, and cases
+    /// that need longer (about the longest delay) check nothing.
+    fn longest_advance(&self) -> Duration {
+        Duration::MAX
+    }
+}
+
+/// Registers cases as tests: a module, the trait the store opens by, and the names of the cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! register {
+    ($store:ty, $trait:ident, $module:ident, [$($case:ident)*]) => {
+        mod $module {
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    let store = <$store as $crate::$trait>::open().await;
+                    $crate::$module::$case(&store).await;
+                }
+            )*
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// The functions of a file of cases are the ones its macro registers.
+    #[test]
+    fn every_case_is_registered() {
+        let registered = |source: &str, module: &str| -> Vec<String> {
+            let list = source.split(&format!(", {module}, [")).nth(1).unwrap().split(']').next().unwrap();
+            list.split_whitespace().map(ToOwned::to_owned).collect()
+        };
+        let defined = |source: &str, store: &str| -> Vec<String> {
+            let cases = source.split("pub async fn ").skip(1);
+            let of_a_store = cases.filter(|case| case.contains(&format!("(store: &dyn {store}) {{")));
+            of_a_store.map(|case| case.split('(').next().unwrap().to_owned()).collect()
+        };
+        let (table, queue) = (include_str!("table.rs"), include_str!("queue.rs"));
+        let concurrency = include_str!("concurrency.rs");
+        assert_eq!(registered(table, "table"), defined(table, "TableStore"));
+        assert_eq!(registered(queue, "queue"), defined(queue, "QueueStore"));
+        assert_eq!(registered(table, "concurrency"), defined(concurrency, "TableStore"));
+    }
+}
