@@ -45,6 +45,10 @@ pub struct WakeUp {
     /// How often it has been put back.
     #[serde(default)]
     pub put_backs: u32,
+    /// How often a runner seems to have died of it before it was put back: a copy is a new message to the
+    /// queue, whose own count begins anew.
+    #[serde(default)]
+    pub deaths: u32,
 }
 
 /// Asks for the finish callback of an invocation.
@@ -65,6 +69,25 @@ pub struct Delivery {
     pub handle: String,
     /// How often the message has been received, this time included, without having been deleted.
     pub receive_count: u32,
+}
+
+impl Delivery {
+    /// How often the message was received before and not deleted: its runner died, or could do nothing.
+    pub fn deaths(&self) -> u32 {
+        let before = match &self.message {
+            Message::WakeUp(wake_up) => wake_up.deaths,
+            Message::Finish(_) => 0,
+        };
+        before.saturating_add(self.receive_count.saturating_sub(1))
+    }
+
+    /// The message to be handled: one that knows its deaths, so that a copy of it does.
+    pub fn to_handle(&self) -> Message {
+        match &self.message {
+            Message::WakeUp(wake_up) => Message::WakeUp(WakeUp { deaths: self.deaths(), ..wake_up.clone() }),
+            message @ Message::Finish(_) => message.clone(),
+        }
+    }
 }
 
 /// The delayed queue.

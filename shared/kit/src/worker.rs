@@ -88,10 +88,11 @@ impl Worker {
         let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
         let max_receive_count = self.options.max_receive_count;
         tokio::spawn(async move {
-            let handled = if delivery.receive_count > max_receive_count {
-                engine.dead_letter(&delivery.message).await
+            let message = delivery.to_handle();
+            let handled = if delivery.deaths() >= max_receive_count {
+                engine.dead_letter(&message).await
             } else {
-                engine.handle(&delivery.message).await
+                engine.handle(&message).await
             };
             if handled == Handled::Delete {
                 delete(&*queue, &delivery).await;

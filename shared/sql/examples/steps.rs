@@ -124,5 +124,6 @@ fn wake_up(trace_id: &TraceId, after_step: u32) -> Message {
         due_at: SystemClock.now(),
         receipt: None,
         put_backs: 0,
+        deaths: 0,
     })
 }

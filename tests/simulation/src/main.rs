@@ -56,7 +56,9 @@ fn run_many(count: u64) -> ExitCode {
     let seconds = begun.elapsed().as_secs_f64();
     let (steps, deliveries, faults) = (steps.into_inner(), deliveries.into_inner(), faults.into_inner());
     let failed = failed.into_inner();
-    println!("{count} invocations, {steps} steps, {deliveries} deliveries, {faults} faults: {failed} violations");
+    println!(
+        "{count} invocations, {steps} steps, {deliveries} deliveries, {faults} faults: {failed} violations"
+    );
     #[allow(clippy::cast_precision_loss, reason = "a figure to read")]
     let rate = count as f64 / seconds;
     println!("{seconds:.1} s, {rate:.0} invocations a second");

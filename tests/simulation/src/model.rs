@@ -57,16 +57,17 @@ fn event(
 ) -> Result<Option<String>, String> {
     let step = now.count;
     let Some(before) = before else { return Ok(Some("Invoked".to_owned())) };
-    let early = |wait: Duration| {
-        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        now.claimed_at + SKEW < before.ended_at + wait
+    let early = |since: i64, wait: Duration| {
+        now.claimed_at + SKEW < since + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)
     };
     let poll = match world.script.steps.get(step as usize - 2) {
         Some(Step::Wait(Next::Poll(interval))) => *interval,
-        Some(Step::Wait(Next::Callback(wait))) => return callback(world, walk, *wait, &early, now),
+        Some(Step::Wait(Next::Callback(wait))) => {
+            return callback(world, walk, *wait, &|wait| early(before.ended_at, wait), now);
+        }
         _ => Duration::from_secs(1),
     };
-    if early(poll) {
+    if early(before.first_ended_at, poll) {
         return Err(format!("step {step} is run before its interval is over"));
     }
     if now.call.is_some() {
@@ -124,13 +125,17 @@ fn written(world: &World, walk: &mut Walk, now: &Committed, event: Option<String
             if !world.dead_letters.contains(&now.count) || (step != Step::Kill && world.made.len() < 5) {
                 return Err(format!("P4: step {number} is given up and has not crashed often enough"));
             }
+            if walk.filled && now.outputs == json!({}) {
+                walk.trail.clear();
+            }
             kept = false;
             (State::Fail, now.err.clone())
         }
         _ if now.err.contains("the state is too large")
             && (walk.filled || matches!(step, Step::TooLarge | Step::FailTooLarge)) =>
         {
-            if step == Step::FailTooLarge && event.is_some() && !walk.filled && !now.err.contains("as asked") {
+            if step == Step::FailTooLarge && event.is_some() && !walk.filled && !now.err.contains("as asked")
+            {
                 return Err(format!("step {number} does not say what its author said: {}", now.err));
             }
             if now.outputs == json!({}) {
@@ -215,7 +220,9 @@ fn end(world: &World, shown: Option<&Value>) -> Result<(), String> {
     }
     let Some(record) = &world.record else { return Err("the record is gone".to_owned()) };
     let shown = shown.ok_or("P5: schedule does not show the end")?;
-    if shown["state"] != json!(u8::from(last.state)) || shown["outputs"] != last.outputs || shown["err"] != last.err
+    if shown["state"] != json!(u8::from(last.state))
+        || shown["outputs"] != last.outputs
+        || shown["err"] != last.err
     {
         return Err(format!("P5: schedule shows another end: {shown}"));
     }

@@ -24,7 +24,12 @@ const LONGEST_FIRST_STEP: Duration = Duration::from_secs(300);
 const MOST_CALLS: usize = 40;
 
 /// Sends a request; `None` if there was no answer.
-async fn send(shared: &Shared, process: usize, front: &Front, request: Request<Body>) -> Option<(u16, Value)> {
+async fn send(
+    shared: &Shared,
+    process: usize,
+    front: &Front,
+    request: Request<Body>,
+) -> Option<(u16, Value)> {
     // A permit from a death of which nobody was waiting to hear.
     let _ = shared.died(process).notified().now_or_never();
     let hangs_up = shared.with(|world| {
@@ -87,9 +92,9 @@ pub(crate) fn invoke(shared: &Shared) {
         let request = post("/bk_plugin/invoke/1.0.0".to_owned(), &body);
         let answer = send(&world, INVOKER, &world.machines().invoke, request).await;
         world.with(|world| {
-            let shown = answer.as_ref().map(|(status, body)| {
-                (*status, body["data"]["state"].clone(), body["data"]["err"].clone())
-            });
+            let shown = answer
+                .as_ref()
+                .map(|(status, body)| (*status, body["data"]["state"].clone(), body["data"]["err"].clone()));
             world.note(INVOKER, |_| format!("answer: {shown:?}"));
         });
         match answer {
@@ -122,7 +127,8 @@ pub(crate) fn call_later(shared: &Shared, token: String, delay: u64) {
 async fn call(shared: &Shared, token: &str) -> Option<u16> {
     let free = |shared: &Shared| {
         shared.with(|world| {
-            let free = (FIRST_CALLER..FIRST_CALLER + CALLERS).find(|process| !world.busy_process[*process])?;
+            let free =
+                (FIRST_CALLER..FIRST_CALLER + CALLERS).find(|process| !world.busy_process[*process])?;
             world.busy_process[free] = true;
             world.dead[free] = false;
             Some(free)

@@ -69,7 +69,9 @@ impl Plugin for Scripted {
         cx.storage.ballast.extend(std::iter::repeat_n('x', growth));
         cx.outputs.get_or_insert_default().trail.push(event);
         shared.with(|world| {
-            world.ended_at[process] = world.now();
+            let now = world.now();
+            world.ended_at[process] = now;
+            world.first_ended_at.entry(number).or_insert(now);
             world.note(process, |_| format!("ends step {number}: {step:?}"));
         });
         match step {

@@ -239,6 +239,7 @@ fn committed(world: &mut World, process: usize, record: &Record, call: Option<us
         call,
         claimed_at,
         ended_at,
+        first_ended_at: world.first_ended_at.get(&(count as usize)).copied().unwrap_or(ended_at),
     });
     if world.script.gone_before.is_some_and(|step| count as usize >= step) && !world.gone {
         world.gone = true;
@@ -272,9 +273,6 @@ impl Table for Ports {
             }
             committed(world, process, &record, None, 0);
             world.record = Some(record);
-            if !world.deferred[process].is_empty() {
-                return Ok(Write::Applied);
-            }
             Ok(Write::Applied)
         });
         let written = written.await?;
@@ -337,7 +335,8 @@ impl Table for Ports {
             if !may || changed {
                 let why = if may { "the inbox has changed" } else { "the lease is lost" };
                 world.note(process, |_| format!("commit: refused, {why}"));
-                if !may && world.is_mutated(Mutation::DeleteOnLostLease)
+                if !may
+                    && world.is_mutated(Mutation::DeleteOnLostLease)
                     && let Some(handled) = world.handling[process].take()
                 {
                     world.messages.retain(|stored| stored.id != handled.id);
@@ -423,7 +422,8 @@ impl Table for Ports {
             Ok(Write::Applied)
         });
         let written = written.await;
-        if self.is_mutated(Mutation::AnswerBeforeAppend) && matches!(written, Err(StoreError::Unavailable(_))) {
+        if self.is_mutated(Mutation::AnswerBeforeAppend) && matches!(written, Err(StoreError::Unavailable(_)))
+        {
             return Ok(Write::Applied);
         }
         let written = written?;
@@ -458,7 +458,9 @@ impl Queue for Ports {
         let kept_back = self.shared.with(|world| {
             let is_finish = matches!(message, Message::Finish(_));
             let (after_step, receipt, put_backs) = match message {
-                Message::WakeUp(wake_up) => (wake_up.after_step, wake_up.receipt.is_some(), wake_up.put_backs),
+                Message::WakeUp(wake_up) => {
+                    (wake_up.after_step, wake_up.receipt.is_some(), wake_up.put_backs)
+                }
                 Message::Finish(_) => (0, false, 0),
             };
             let handled = match &world.handling[process] {
@@ -482,7 +484,9 @@ impl Queue for Ports {
                     world.deferred[process].push((message.clone(), delay));
                     true
                 }
-                Some(Mutation::OwedNotSentAgain) => is_finish && handled.is_some() && !world.committed_now[process],
+                Some(Mutation::OwedNotSentAgain) => {
+                    is_finish && handled.is_some() && !world.committed_now[process]
+                }
                 Some(Mutation::ClockSkewIgnored) => is_sent_on && delay < Duration::from_secs(6),
                 Some(Mutation::DropOnLease) => {
                     is_put_back && world.record.as_ref().is_some_and(|record| record.lease.is_some())

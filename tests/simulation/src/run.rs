@@ -206,15 +206,16 @@ async fn handle_one(ports: &Ports) {
     };
     let gone = shared.with(|world| world.gone);
     let engine = &shared.machines().runners[process][usize::from(gone)];
-    let handled = if delivery.receive_count > MAX_RECEIVE_COUNT {
+    let message = delivery.to_handle();
+    let handled = if delivery.deaths() >= MAX_RECEIVE_COUNT {
         shared.with(|world| {
             let steps = world.record.as_ref().map_or(0, |record| record.invoke_count);
             world.dead_letters.push(steps + 1);
             world.note(process, |_| "dead letter".to_owned());
         });
-        engine.dead_letter(&delivery.message).await
+        engine.dead_letter(&message).await
     } else {
-        engine.handle(&delivery.message).await
+        engine.handle(&message).await
     };
     if handled == Handled::Leave {
         shared.with(|world| world.note(process, |_| "leaves the message".to_owned()));

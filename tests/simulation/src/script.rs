@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crate::world::Dice;
 use bk_plugin_kit::plugin::{CallbackWait, Next};
 use rand::RngExt as _;
-use crate::world::Dice;
 
 /// What one step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Goes on after a wait.
     Wait(Next),
     /// Ends in SUCCESS.
@@ -33,22 +33,22 @@ pub enum Step {
 
 /// Everything the plugin will do.
 #[derive(Debug, Clone)]
-pub struct Script {
+pub(crate) struct Script {
     /// The steps; the last ends the invocation.
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// Bytes of storage added by each step.
-    pub growth: usize,
+    pub(crate) growth: usize,
     /// Whether the caller wants a finish callback.
-    pub tells: bool,
+    pub(crate) tells: bool,
     /// The step before which the version is taken away.
-    pub gone_before: Option<usize>,
+    pub(crate) gone_before: Option<usize>,
     /// Longest time an ordinary step takes, in milliseconds.
-    pub longest_step: u64,
+    pub(crate) longest_step: u64,
 }
 
 impl Script {
     /// A script at random.
-    pub fn draw(rng: &mut Dice) -> Self {
+    pub(crate) fn draw(rng: &mut Dice) -> Self {
         let waits = [0, 1, 1, 2, 2, 3, 3, 4, 6][rng.random_range(0..9)];
         // Per script, so that some only poll, some only wait for callbacks, and most do both.
         let callbacks = [0, 30, 50, 70, 100][rng.random_range(0..5)];

@@ -1,7 +1,7 @@
 //! The state of one simulated world: the record, the queue, the clocks, the faults that are left, and what
 //! has happened so far.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -21,31 +21,31 @@ use crate::mutation::Mutation;
 use crate::script::Script;
 
 /// Where everything random comes from; the same numbers for the same seed in every release of its crate.
-pub type Dice = Xoshiro256PlusPlus;
+pub(crate) type Dice = Xoshiro256PlusPlus;
 
 /// Most runners there are.
-pub const RUNNERS: usize = 4;
+pub(crate) const RUNNERS: usize = 4;
 /// Most callbacks that are accepted at once.
-pub const CALLERS: usize = 3;
+pub(crate) const CALLERS: usize = 3;
 /// The process that `invoke` is called in.
-pub const INVOKER: usize = RUNNERS;
+pub(crate) const INVOKER: usize = RUNNERS;
 /// The process that `schedule` is called in.
-pub const READER: usize = RUNNERS + 1;
+pub(crate) const READER: usize = RUNNERS + 1;
 /// The first process that callbacks are called in.
-pub const FIRST_CALLER: usize = RUNNERS + 2;
+pub(crate) const FIRST_CALLER: usize = RUNNERS + 2;
 /// Processes in all.
-pub const PROCESSES: usize = FIRST_CALLER + CALLERS;
+pub(crate) const PROCESSES: usize = FIRST_CALLER + CALLERS;
 /// Bytes of a record.
-pub const LARGEST_RECORD: usize = 16 * 1024;
+pub(crate) const LARGEST_RECORD: usize = 16 * 1024;
 /// What two clocks may differ by, in milliseconds.
-pub const SKEW: i64 = 5_000;
+pub(crate) const SKEW: i64 = 5_000;
 /// Deliveries after which an invocation that is left in peace has to be over.
 const BOUND: usize = 1_500;
 const EPOCH: i64 = 1_800_000_000_000;
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The process dies before an effect.
     CrashBefore,
     /// The process dies after an effect.
@@ -123,8 +123,10 @@ pub(crate) struct Committed {
     /// The callback that the step was given.
     pub(crate) call: Option<usize>,
     pub(crate) claimed_at: i64,
-    /// When `execute` came to its end.
+    /// When `execute` came to its end, in the run that was written.
     pub(crate) ended_at: i64,
+    /// When it came to its end in the first run: that one's wake-up is as good as the later ones'.
+    pub(crate) first_ended_at: i64,
 }
 
 /// The state of one simulated world.
@@ -163,6 +165,7 @@ pub(crate) struct World {
     pub(crate) committed: Vec<Committed>,
     pub(crate) claimed_at: [i64; PROCESSES],
     pub(crate) ended_at: [i64; PROCESSES],
+    pub(crate) first_ended_at: BTreeMap<usize, i64>,
     /// The lease as the world sees it: holder and end.
     pub(crate) lease: Option<(usize, Timestamp)>,
     pub(crate) posts: u32,
@@ -224,6 +227,7 @@ impl World {
             committed: Vec::new(),
             claimed_at: [0; PROCESSES],
             ended_at: [0; PROCESSES],
+            first_ended_at: BTreeMap::new(),
             lease: None,
             posts: 0,
             posts_taken: 0,
@@ -354,7 +358,6 @@ impl World {
         self.dead[process] = true;
         self.deferred[process].clear();
         self.crashes += 1;
-        self.quiet = 0;
         self.note(process, |_| "dies".to_owned());
     }
 
@@ -387,9 +390,8 @@ impl World {
         });
         let inbox = &record.inbox;
         let count = record.invoke_count;
-        let wakes_step = |wake_up: &bk_plugin_kit::queue::WakeUp| {
-            wake_up.receipt.is_none() && wake_up.after_step == count
-        };
+        let wakes_step =
+            |wake_up: &bk_plugin_kit::queue::WakeUp| wake_up.receipt.is_none() && wake_up.after_step == count;
         let lost = match record.state {
             State::Empty => None,
             State::Poll => (!wake_ups.any(wakes_step)).then_some("P1: polls, and no wake-up is in the queue"),

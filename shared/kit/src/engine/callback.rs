@@ -41,6 +41,7 @@ impl Engine {
             due_at: now,
             receipt: Some(receipt.clone()),
             put_backs: 0,
+            deaths: 0,
         };
         self.send_wake_up(wake_up, until).await?;
         let append = Append {

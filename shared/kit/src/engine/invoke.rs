@@ -126,8 +126,11 @@ impl Engine {
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let trace_id = record.trace_id.clone();
-        self.send_wake_up(WakeUp { trace_id, after_step: 1, due_at, receipt: None, put_backs: 0 }, until)
-            .await
+        self.send_wake_up(
+            WakeUp { trace_id, after_step: 1, due_at, receipt: None, put_backs: 0, deaths: 0 },
+            until,
+        )
+        .await
     }
 }
 

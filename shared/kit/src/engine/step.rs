@@ -1,15 +1,17 @@
 //! One step, from a claimed record to what is to be written: no store is touched here.
 
 use futures::future::{Either, select};
+use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::Engine;
+use crate::JsonObject;
 use crate::clock::Timestamp;
 use crate::context::StepFacts;
 use crate::ids::TraceId;
 use crate::plugin::{Callback, CallbackWait, Event, Next};
 use crate::record::{Deadline, Record, State};
-use crate::table::Commit;
+use crate::table::{Commit, StoreError};
 use crate::version::{StepInput, Stepped};
 
 /// Whether a failed step is the first one; the reference words them differently.
@@ -22,8 +24,8 @@ pub(super) enum Phase {
 /// The end of a step.
 pub(super) struct Ended {
     pub(super) next: Option<Next>,
-    pub(super) storage: Option<serde_json::Value>,
-    pub(super) outputs: Option<serde_json::Value>,
+    pub(super) storage: Option<Value>,
+    pub(super) outputs: Option<Value>,
     pub(super) err: String,
 }
 
@@ -166,7 +168,36 @@ impl Engine {
             inbox_len: (state == State::Callback).then_some(record.inbox.len()),
         }
     }
+
+    /// What is written in place of a result that is too large: FAIL, at first without what the step left,
+    /// then without what the steps before it left. `said` is the step's own error, if it had one. `None` if
+    /// there is nothing more to leave out.
+    pub(super) fn smaller(
+        &self,
+        commit: &Commit,
+        said: &str,
+        error: &StoreError,
+        record: &Record,
+        now: Timestamp,
+    ) -> Option<Commit> {
+        let nothing = (Some(Value::Null), Some(Value::Object(JsonObject::new())));
+        let err = if said.is_empty() {
+            Phase::Schedule.failed(&error.to_string())
+        } else {
+            let said = &said[..said.floor_char_boundary(LONGEST_ERR)];
+            format!("{said}; what the step left is not kept: {error}")
+        };
+        let failed = self.commit_of(Ended::fail(err), record, now);
+        match (commit.state, &commit.storage, &commit.outputs) {
+            (State::Fail, storage, outputs) if (storage, outputs) == (&nothing.0, &nothing.1) => None,
+            (State::Fail, None, None) => Some(Commit { storage: nothing.0, outputs: nothing.1, ..failed }),
+            _ => Some(failed),
+        }
+    }
 }
+
+/// Bytes that are kept of an error that is stored where there is little room.
+const LONGEST_ERR: usize = 1024;
 
 fn log_end(stepped: &Stepped) {
     match stepped {

@@ -58,6 +58,15 @@ impl Plugin for Scripted {
                 cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(500_000)));
                 Ok(Next::poll(secs(10)))
             }
+            "big failure" => {
+                cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(500_000)));
+                fail("as asked")
+            }
+            "big words" => unexpected("x".repeat(500_000)),
+            "almost full" => {
+                cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(409_600 - 620)));
+                Ok(Next::poll(secs(10)))
+            }
             "deep" => {
                 let nested = (0..200).fold(Value::Null, |inner, _| json!([inner]));
                 cx.outputs.get_or_insert_default().trail.push(nested);
@@ -222,7 +231,7 @@ impl Bench {
     fn wake_up(&self, after_step: u32) -> Message {
         let due_at = self.clock.now();
         let trace_id = self.trace_id.clone();
-        Message::WakeUp(WakeUp { trace_id, after_step, due_at, receipt: None, put_backs: 0 })
+        Message::WakeUp(WakeUp { trace_id, after_step, due_at, receipt: None, put_backs: 0, deaths: 0 })
     }
 
     /// Claims as a runner would that dies before it commits.
@@ -415,7 +424,7 @@ async fn a_callback_whose_wake_up_seems_to_come_from_the_future_is_not_lost() {
     // Sent by a machine whose clock is three seconds ahead.
     let due_at = bench.clock.now() + secs(3);
     let trace_id = bench.trace_id.clone();
-    let wake_up = WakeUp { trace_id, after_step: 0, due_at, receipt: Some(receipt), put_backs: 0 };
+    let wake_up = WakeUp { trace_id, after_step: 0, due_at, receipt: Some(receipt), put_backs: 0, deaths: 0 };
     bench.store.send(&Message::WakeUp(wake_up), Duration::ZERO).await.unwrap();
     bench.pass(secs(4)).await;
     assert_eq!(bench.record().await.state, State::Success);
@@ -454,6 +463,23 @@ async fn a_state_too_large_fails_with_size_and_limit() {
 }
 
 #[tokio::test]
+async fn a_failure_too_large_to_be_written_fails_all_the_same() {
+    for (steps, words, outputs) in [
+        (&["poll", "big failure"][..], "plugin schedule failed: as asked; ", json!({"trail": ["Invoked"]})),
+        (&["poll", "big words"], "plugin schedule failed: xxx", json!({"trail": ["Invoked"]})),
+        (&["almost full", "unexpected"], "plugin schedule failed: odd; ", json!({})),
+    ] {
+        let bench = Bench::new();
+        assert_eq!(bench.invoke(steps).await.state, State::Poll);
+        bench.pass(secs(10)).await;
+        let record = bench.record().await;
+        assert_eq!((record.state, &record.outputs), (State::Fail, &outputs), "{steps:?}");
+        assert!(record.err.starts_with(words) && record.err.contains("the limit is 409600"), "{steps:?}");
+        assert!(record.err.len() < 2000 && bench.store.messages().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn outputs_that_could_not_be_read_back_fail() {
     let bench = Bench::new();
     bench.invoke(&["poll", "deep"]).await;
@@ -478,6 +504,46 @@ async fn a_step_that_keeps_dying_ends_in_fail() {
     assert!(record.err.contains("step 2 was started again and again"), "{}", record.err);
     bench.work().await;
     assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1);
+}
+
+/// As `Worker` handles deliveries; a runner that is given a step to run dies in it.
+async fn work_and_die(bench: &Bench) -> usize {
+    let mut deaths = 0;
+    for delivery in bench.store.receive(10, Duration::ZERO).await.unwrap() {
+        let now = bench.clock.now();
+        let message = delivery.to_handle();
+        let waits = bench.store.read(&bench.trace_id).await.unwrap().is_some_and(|record| {
+            record.state == State::Callback && !record.is_leased(now) && !record.inbox.is_empty()
+        });
+        let handled = if delivery.deaths() >= 5 {
+            bench.engine.dead_letter(&message).await
+        } else if waits {
+            bench.claim_and_die(1).await;
+            deaths += 1;
+            Handled::Leave
+        } else {
+            bench.engine.handle(&message).await
+        };
+        if handled == Handled::Delete {
+            bench.store.delete(&delivery.handle).await.unwrap();
+        }
+    }
+    deaths
+}
+
+#[tokio::test]
+async fn a_step_that_keeps_dying_ends_in_fail_though_several_wake_ups_ask_for_it() {
+    let bench = Bench::new();
+    bench.invoke(&["callback", "done"]).await;
+    bench.call(json!(1)).await.unwrap();
+    bench.call(json!(2)).await.unwrap();
+    let mut deaths = 0;
+    while !bench.record().await.state.is_finished() {
+        deaths += work_and_die(&bench).await;
+        assert!(deaths < 15, "put back as copies, neither wake-up is ever a dead letter");
+        bench.clock.advance(bench.store.next_due().unwrap());
+    }
+    assert!(bench.record().await.err.contains("was started again and again"));
 }
 
 #[tokio::test]
@@ -531,8 +597,14 @@ async fn a_version_that_went_away_ends_in_fail() {
     let other = Bench::new();
     other.store.create(&record, None).await.unwrap();
     let due_at = other.clock.now();
-    let wake_up =
-        WakeUp { trace_id: record.trace_id.clone(), after_step: 1, due_at, receipt: None, put_backs: 0 };
+    let wake_up = WakeUp {
+        trace_id: record.trace_id.clone(),
+        after_step: 1,
+        due_at,
+        receipt: None,
+        put_backs: 0,
+        deaths: 0,
+    };
     assert_eq!(other.engine.handle(&Message::WakeUp(wake_up)).await, Handled::Delete);
     let record = other.store.read(&record.trace_id).await.unwrap().unwrap();
     assert_eq!(record.err, "plugin schedule failed: version 0.9.0 is not deployed any more");

@@ -49,6 +49,7 @@ impl Engine {
         let now = self.clock.now();
         let next = ended.next;
         let mut commit = self.commit_of(ended, record, now);
+        let said = commit.err.clone();
         match next {
             Some(Next::Poll(interval)) => self.follow_up(&commit, record, now + interval, lease).await?,
             Some(Next::Callback(_)) => {
@@ -77,9 +78,11 @@ impl Engine {
                     tracing::warn!(trace_id = %record.trace_id, "the lease was lost, the step's result is dropped");
                     return Ok(Handled::Leave);
                 }
-                Err(error @ StoreError::TooLarge { .. }) if commit.state != State::Fail => {
-                    let ended = Ended::fail(format!("plugin schedule failed: {error}"));
-                    commit = self.commit_of(ended, record, now);
+                Err(error @ StoreError::TooLarge { .. }) => {
+                    match self.smaller(&commit, &said, &error, record, now) {
+                        Some(smaller) => commit = smaller,
+                        None => return Err(error),
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -109,6 +112,7 @@ impl Engine {
             due_at,
             receipt: None,
             put_backs: 0,
+            deaths: 0,
         };
         self.send_wake_up(wake_up, lease.until).await
     }
