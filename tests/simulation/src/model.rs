@@ -114,6 +114,7 @@ fn written(world: &World, walk: &mut Walk, now: &Committed, event: Option<String
     let Some(step) = world.script.steps.get(number - 1).copied() else {
         return Err(format!("step {number} is written, and the script has ended before"));
     };
+    walk.filled |= step == Step::Fill;
     let failed = |message: &str| (State::Fail, format!("plugin schedule failed: {message}"));
     let mut kept = true;
     let (state, err) = match step {
@@ -148,11 +149,7 @@ fn written(world: &World, walk: &mut Walk, now: &Committed, event: Option<String
             kept = false;
             (State::Fail, ENDED_TOO_LATE.to_owned())
         }
-        Step::Wait(Next::Poll(_)) => (State::Poll, String::new()),
-        Step::Fill => {
-            walk.filled = true;
-            (State::Poll, String::new())
-        }
+        Step::Wait(Next::Poll(_)) | Step::Fill => (State::Poll, String::new()),
         Step::Wait(Next::Callback(_)) => (State::Callback, String::new()),
         Step::Wait(Next::Done) | Step::Done => (State::Success, String::new()),
         Step::Fail => failed("as asked"),

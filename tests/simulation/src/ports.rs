@@ -33,6 +33,8 @@ enum Store {
 
 /// The longest a call of a store takes: clients give up before.
 const SLOWEST: u64 = 30_000;
+/// The longest a process stands still.
+const LONGEST_FREEZE: u64 = 200_000;
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
 fn unavailable(why: &'static str) -> StoreError {
@@ -56,6 +58,7 @@ impl Ports {
                     let slow = world.dice.random_range(0..SLOWEST);
                     times[world.dice.random_range(0..2)] = slow;
                 }
+                Some(Fault::Frozen) => times[1] = world.dice.random_range(0..LONGEST_FREEZE),
                 Some(Fault::ClockStep) => world.step_clock(process),
                 Some(Fault::Away) => {
                     let until = world.now() + world.dice.random_range(0..100_000);

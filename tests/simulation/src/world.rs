@@ -58,6 +58,8 @@ pub(crate) enum Fault {
     SeemsToFail,
     /// A call of a store takes long.
     Slow,
+    /// The process stands still after an effect, for longer than a lease perhaps.
+    Frozen,
     /// A store is away for a while.
     Away,
     /// A message is delivered to a second receiver.
@@ -74,12 +76,13 @@ pub(crate) enum Fault {
     PostFails,
 }
 
-const EFFECT_FAULTS: [Fault; 7] = [
+const EFFECT_FAULTS: [Fault; 8] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Fails,
     Fault::SeemsToFail,
     Fault::Slow,
+    Fault::Frozen,
     Fault::Away,
     Fault::ClockStep,
 ];

@@ -56,7 +56,10 @@ fn every_mutation_is_noticed() {
         let noticed = (0..within)
             .find_map(|seed| run(seed, options.clone()).violation.map(|violation| (seed, violation)));
         match noticed {
-            Some((seed, violation)) => println!("{mutation:?}: seed {seed} of {within}: {violation}"),
+            Some((seed, violation)) => {
+                println!("{mutation:?}: seed {seed} of {within}: {violation}");
+                must_hold(seed);
+            }
             None => unnoticed.push(mutation),
         }
     }
