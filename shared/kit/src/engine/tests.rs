@@ -317,6 +317,30 @@ async fn a_wake_up_ahead_of_its_record_waits_for_it_and_is_dropped_in_the_end() 
 }
 
 #[tokio::test]
+async fn a_wake_up_waits_for_a_commit_that_is_still_under_way_when_the_lease_ends() {
+    let bench = Bench::new();
+    bench.invoke(&["poll an hour", "done"]).await;
+    bench.store.send(&bench.wake_up(2), Duration::ZERO).await.unwrap();
+    bench.pass(bench.engine.limits.lease() + secs(60)).await;
+    assert_eq!(bench.store.messages().len(), 2);
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_writes_nothing_any_more() {
+    let bench = Bench::new();
+    let asked = AtomicU32::new(0);
+    let ask = || async {
+        asked.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let until = bench.engine.patience();
+    bench.engine.patiently(until, ask).await.unwrap();
+    bench.clock.advance(secs(100));
+    assert!(matches!(bench.engine.patiently(until, ask).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn callbacks_are_handed_over_one_a_step_in_order() {
     let bench = Bench::new();
     bench.invoke(&["callback", "callback", "done"]).await;
