@@ -29,7 +29,7 @@ pub enum Mutation {
     DropOnLease,
     /// A wake-up is put back for ever.
     PutBackWithoutBound,
-    /// A late commit is written over the end.
+    /// Neither claim nor commit looks whether the end has been written.
     TerminalStateOverwritten,
     /// The finish callback is posted before the end is committed.
     FinishBeforeCommit,

@@ -19,7 +19,7 @@ use crate::plugin::WORD;
 use crate::world::{CALLERS, Call, FIRST_CALLER, Fault, INVOKER, READER, Shared};
 
 /// A hung-up or timed-out `invoke` goes on in a task of its own; by then it is over.
-const LONGEST_FIRST_STEP: Duration = Duration::from_secs(300);
+const LONGEST_FIRST_STEP: Duration = Duration::from_mins(5);
 /// Calls of callback URLs in one world.
 const MOST_CALLS: usize = 40;
 
@@ -60,7 +60,7 @@ async fn send(
     }
 }
 
-fn post(path: String, body: &Value) -> Request<Body> {
+fn post(path: &str, body: &Value) -> Request<Body> {
     let mut request = Request::new(Body::from(body.to_string()));
     *request.method_mut() = axum::http::Method::POST;
     *request.uri_mut() = path.parse().unwrap_or_default();
@@ -89,7 +89,7 @@ pub(crate) fn invoke(shared: &Shared) {
             json!({})
         };
         let body = json!({"inputs": {"word": WORD}, "context": context});
-        let request = post("/bk_plugin/invoke/1.0.0".to_owned(), &body);
+        let request = post("/bk_plugin/invoke/1.0.0", &body);
         let answer = send(&world, INVOKER, &world.machines().invoke, request).await;
         world.with(|world| {
             let shown = answer
@@ -147,7 +147,7 @@ async fn call(shared: &Shared, token: &str) -> Option<u16> {
         world.note(process, |_| format!("call {number} comes in"));
         number
     });
-    let request = post(format!("/bk_plugin/callback/{token}/"), &json!({"call": number}));
+    let request = post(&format!("/bk_plugin/callback/{token}/"), &json!({"call": number}));
     let front = &shared.machines().callbacks[process - FIRST_CALLER];
     let answer = send(shared, process, front, request).await;
     let status = answer.map(|(status, _)| status);

@@ -46,7 +46,7 @@ impl Ports {
     async fn effect<T>(
         &self,
         store: Store,
-        make: impl FnOnce(&mut World) -> Result<T, StoreError> + Send,
+        change: impl FnOnce(&mut World) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         let process = self.process;
         let (fault, before, after) = self.shared.with(|world| {
@@ -87,7 +87,7 @@ impl Ports {
                 world.note(process, |_| "  the store is away".to_owned());
                 return Err(unavailable("it is away"));
             }
-            let made = make(world);
+            let made = change(world);
             world.check_wakeable();
             made
         });
@@ -111,7 +111,7 @@ impl Ports {
         if !is_dead {
             self.shared.kill(self.process);
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn is_mutated(&self, mutation: Mutation) -> bool {
@@ -129,8 +129,9 @@ impl Ports {
 
     async fn send_now(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
         let sent = self.effect(Store::Queue, |world| {
-            let shown = world.options.trace.then(|| world.show(message)).unwrap_or_default();
-            world.note(self.process, |_| format!("sends {shown}, delay {} ms", delay.as_millis()));
+            world.note(self.process, |world| {
+                format!("sends {}, delay {} ms", world.show(message), delay.as_millis())
+            });
             let visible_at = world.now() + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
             let id = world.next_message;
             world.next_message += 1;
@@ -166,8 +167,9 @@ impl Ports {
             world.handling[process] = Some(stored.clone());
             world.committed_now[process] = false;
             let count = stored.receive_count;
-            let shown = world.options.trace.then(|| world.show(&stored.message)).unwrap_or_default();
-            world.note(process, |_| format!("receives {shown} for the {count}. time"));
+            world.note(process, |world| {
+                format!("receives {} for the {count}. time", world.show(&stored.message))
+            });
             if world.is_mutated(Mutation::AckBeforeCommit) {
                 world.messages.retain(|other| other.id != stored.id);
             }
@@ -227,7 +229,8 @@ fn may_claim(world: &World, record: &Record, on: &ClaimOn, now: Timestamp) -> bo
         Some(_) if world.is_mutated(Mutation::LeaseNeverExpires) => true,
         Some(lease) => lease.until > now,
     };
-    (there && waits || timed_out) && !leased
+    let over = world.is_mutated(Mutation::TerminalStateOverwritten) && record.state.is_finished();
+    (there && waits || timed_out || over) && !leased
 }
 
 fn committed(world: &mut World, process: usize, record: &Record, call: Option<usize>, claimed_at: i64) {

@@ -199,7 +199,7 @@ impl World {
             offsets.fill_with(|| dice.random_range(-SKEW / 2..=SKEW / 2));
         }
         Self {
-            rate: [4, 10, 30][dice.random_range(0..3)],
+            rate: [4, 10, 30, 80, 200][dice.random_range(0..5)],
             enabled: dice.random::<u32>() | dice.random::<u32>(),
             budget: [0, 1, 1, 2, 3, 5, 8, 12][dice.random_range(0..8)],
             faults_until: [20_000, 200_000, 2_000_000][dice.random_range(0..3)],
@@ -271,7 +271,7 @@ impl World {
         let who = match process {
             INVOKER => "invoke  ".to_owned(),
             READER => "schedule".to_owned(),
-            caller if caller >= FIRST_CALLER && caller < PROCESSES => {
+            caller if (FIRST_CALLER..PROCESSES).contains(&caller) => {
                 format!("caller {}", caller - FIRST_CALLER + 1)
             }
             runner if runner < RUNNERS => format!("runner {}", runner + 1),
@@ -302,13 +302,11 @@ impl World {
     }
 
     pub(crate) fn ordinal(&mut self, receipt: &Receipt) -> usize {
-        match self.receipts.iter().position(|known| known == receipt) {
-            Some(at) => at + 1,
-            None => {
-                self.receipts.push(receipt.clone());
-                self.receipts.len()
-            }
-        }
+        let known = self.receipts.iter().position(|known| known == receipt);
+        known.unwrap_or_else(|| {
+            self.receipts.push(receipt.clone());
+            self.receipts.len() - 1
+        })
     }
 
     /// Notes the first thing that is wrong.
