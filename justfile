@@ -17,6 +17,10 @@ lint:
 test-kit:
     cargo nextest run --package bk-plugin-kit
 
+# That many simulated invocations with fresh seeds; SIM_SEED=n replays one and shows what happened.
+sim count="100000":
+    cargo run --release --package simulation -- {{count}}
+
 # Throughput, lateness, memory and start-up, beside their peers.
 bench:
     cargo build --release --package server --package conformance --package benchmarks

@@ -74,9 +74,13 @@ impl Limits {
         self.lease() + 2 * Self::SKEW
     }
 
-    /// How long a wake-up may wait for the record it was sent for: whoever sent it writes by then or never.
+    /// How long a call of a store may be under way before it is made, if it is made at all.
+    const IN_FLIGHT: Duration = Duration::from_mins(1);
+
+    /// How long a wake-up may wait for the record it was sent for: whoever sent it writes by then or never,
+    /// since no call is begun when the lease is over.
     fn put_back_limit(&self) -> Duration {
-        self.lease() + 2 * Self::SKEW
+        self.lease() + Self::IN_FLIGHT + 2 * Self::SKEW
     }
 
     /// How long a stub is kept: longer than any first step it may be waiting for.
@@ -224,13 +228,18 @@ impl Engine {
         self.clock.now() + self.limits.store_patience
     }
 
-    /// Asks a store again, with back-off, until it answers or `until` has passed.
+    /// Asks a store again, with back-off, until it answers or `until` has passed. After that nothing is asked
+    /// at all: a process that stood still meanwhile must not write what nobody waits for any more, as the
+    /// wake-up that it sent for it may be gone.
     async fn patiently<T, F, Fut>(&self, until: Timestamp, mut ask: F) -> Result<T, StoreError>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, StoreError>>,
     {
         for attempt in 0.. {
+            if self.clock.now() >= until {
+                return Err(StoreError::Unavailable("the time for asking it was over".into()));
+            }
             match ask().await {
                 Err(StoreError::Unavailable(error)) => {
                     let delay = Self::RETRY.delay(attempt);

@@ -23,6 +23,10 @@ impl Engine {
 
     async fn dead_wake_up(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
         let now = self.clock.now();
+        if wake_up.due_at > now {
+            // A hop of a long wait: no step was started, so none can have killed its runner.
+            return self.send_on(&WakeUp { crashes: 0, ..wake_up.clone() }, now).await;
+        }
         let lease = self.new_lease(now);
         match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => {

@@ -313,6 +313,30 @@ async fn a_wake_up_ahead_of_its_record_waits_for_it_and_is_dropped_in_the_end() 
 }
 
 #[tokio::test]
+async fn a_wake_up_waits_for_a_commit_that_is_still_under_way_when_the_lease_ends() {
+    let bench = Bench::new();
+    bench.invoke(&["poll an hour", "done"]).await;
+    bench.store.send(&bench.wake_up(2), Duration::ZERO).await.unwrap();
+    bench.pass(bench.engine.limits.lease() + secs(60)).await;
+    assert_eq!(bench.store.messages().len(), 2);
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_writes_nothing_any_more() {
+    let bench = Bench::new();
+    let asked = AtomicU32::new(0);
+    let ask = || async {
+        asked.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let until = bench.engine.patience();
+    bench.engine.patiently(until, ask).await.unwrap();
+    bench.clock.advance(secs(100));
+    assert!(matches!(bench.engine.patiently(until, ask).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn callbacks_are_handed_over_one_a_step_in_order() {
     let bench = Bench::new();
     bench.invoke(&["callback", "callback", "done"]).await;
@@ -471,6 +495,19 @@ async fn an_authors_error_with_too_large_a_state_ends_too() {
     assert_eq!((record.state, record.invoke_count), (State::Fail, 2));
     assert!(record.err.starts_with("plugin schedule failed: as asked ("), "{}", record.err);
     assert!(record.err.contains("the limit is 409600"), "{}", record.err);
+}
+
+#[tokio::test]
+async fn a_hop_of_a_long_wait_that_was_received_too_often_ends_nothing() {
+    let bench = Bench::new();
+    bench.invoke(&["poll an hour", "done"]).await;
+    bench.clock.advance(secs(900));
+    let hop = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
+    assert_eq!(bench.engine.handle(&hop.message, 6).await, Handled::Delete);
+    bench.store.delete(&hop.handle).await.unwrap();
+    assert_eq!(bench.record().await.state, State::Poll);
+    bench.pass(secs(2700)).await;
+    assert_eq!(bench.record().await.state, State::Success);
 }
 
 #[tokio::test]

@@ -155,7 +155,7 @@ impl Engine {
     }
 
     /// A wake-up that is not due: a hop of a wait longer than the queue's longest delay.
-    async fn send_on(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Handled, StoreError> {
+    pub(super) async fn send_on(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Handled, StoreError> {
         let record = self.table.read(&wake_up.trace_id).await?;
         match Met::of(wake_up, record.as_deref(), now) {
             Met::Finished { .. } | Met::Ahead => self.nothing_to_claim(wake_up, record.as_deref(), now).await,

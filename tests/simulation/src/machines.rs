@@ -1,0 +1,68 @@
+//! The processes of a world: each has the real engine over its own ports. They are made once a thread, since
+//! they hold no state of an invocation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bk_plugin_kit::callback_token::CallbackKeys;
+use bk_plugin_kit::engine::{Engine, EngineParts};
+use bk_plugin_kit::project::Project;
+use bk_plugin_kit::protocol::{
+    Front, ProtocolSettings, Service, callback_routes, invoke_routes, schedule_routes, serve, time_zone,
+};
+
+use crate::plugin::{Other, Scripted};
+use crate::ports::Ports;
+use crate::world::{CALLERS, FIRST_CALLER, INVOKER, READER, RUNNERS, Shared, limits};
+
+pub(crate) struct Machines {
+    /// By runner: with the version, and without it.
+    pub(crate) runners: Vec<[Arc<Engine>; 2]>,
+    pub(crate) invoke: Front,
+    pub(crate) schedule: Front,
+    pub(crate) callbacks: Vec<Front>,
+}
+
+impl Machines {
+    #[allow(clippy::expect_used, reason = "keys, zone and versions are constants that are right")]
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let keys = CallbackKeys::new("secret of the simulation", &[], limits().keep_finished);
+        let keys = Arc::new(keys.expect("no key of the operator's own is given"));
+        let zone = time_zone(Some("UTC")).expect("there is UTC");
+        let engine = |process: usize, deployed: bool| {
+            let ports = Ports { shared: shared.clone(), process };
+            let project = Project::new("").version(Other);
+            let project = if deployed {
+                project.version(Scripted { shared: shared.clone(), process })
+            } else {
+                project
+            };
+            Arc::new(Engine::new(EngineParts {
+                registry: Arc::new(project.build().expect("two versions that differ")),
+                table: Arc::new(ports.clone()),
+                queue: Arc::new(ports.clone()),
+                clock: Arc::new(ports.clone()),
+                finish_callbacks: Arc::new(ports),
+                keys: Arc::clone(&keys),
+                callback_base: "http://plugin.test/bk_plugin".to_owned(),
+                limits: limits(),
+            }))
+        };
+        let service = |process| {
+            let mut settings = ProtocolSettings::new("simulated", zone.clone());
+            settings.development = true;
+            settings.request_timeout = Duration::from_secs(90);
+            Service::new(engine(process, true), settings)
+        };
+        let (invoke, schedule) = (service(INVOKER), service(READER));
+        Self {
+            runners: (0..RUNNERS).map(|runner| [engine(runner, true), engine(runner, false)]).collect(),
+            invoke: serve(&invoke, invoke_routes(&invoke)),
+            schedule: serve(&schedule, schedule_routes(&schedule)),
+            callbacks: (FIRST_CALLER..FIRST_CALLER + CALLERS)
+                .map(service)
+                .map(|service| serve(&service, callback_routes(&service)))
+                .collect(),
+        }
+    }
+}
