@@ -17,6 +17,10 @@ lint:
 test-kit:
     cargo nextest run --package bk-plugin-kit
 
+# Every state of the protocol's model; `just model large` takes minutes and gigabytes.
+model *bounds:
+    cargo run --release --package model -- {{bounds}}
+
 # Throughput, lateness, memory and start-up, beside their peers.
 bench:
     cargo build --release --package server --package conformance --package benchmarks
