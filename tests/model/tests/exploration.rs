@@ -25,7 +25,8 @@ fn every_promise_holds_with_intervals_deadlines_and_failing_steps() {
 #[test]
 fn everything_ends_once_faults_stop() {
     let nothing = termination::Ends { stuck: None, looping: None };
-    for (name, case) in cases::ORDER.iter().chain(&cases::TIME) {
+    // The two largest are left to `just model`.
+    for (name, case) in cases::ORDER[..4].iter().chain(&cases::TIME[..3]).chain(&cases::TIME[4..]) {
         assert_eq!(termination::check(case), nothing, "{name}");
     }
 }
@@ -61,9 +62,11 @@ fn every_rule_is_needed() {
         Mutation::FinishBeforeCommit,
         Mutation::SettleBeforePost,
     ];
+    let (order, time) = (&cases::ORDER, &cases::TIME);
+    let small_ones_first = [order[0], order[1], time[0], time[5], time[2], order[3]];
     let mut not_caught = Vec::new();
     for mutation in needed {
-        match caught(mutation, cases::ORDER.iter().chain(&cases::TIME)) {
+        match caught(mutation, &small_ones_first) {
             Some(trace) => println!("{mutation:?}: {trace}"),
             None => not_caught.push(mutation),
         }
