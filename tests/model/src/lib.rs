@@ -1,7 +1,7 @@
 //! The wake-up protocol as a model whose every state is looked at: some runners, one invocation, callbacks,
 //! and faults at any point.
 //!
-//! [x] has the rules, [`properties`] what must hold in every state, [`termination`] that everything
+//! [`mod@state`] has the words, [`protocol`] the rules, [`properties`] what must hold in every state, [`termination`] that everything
 //! ends, [`cases`] how much is explored. A rule can be left out ([`Mutation`]) to see what it is for.
 #![deny(missing_docs)]
 
