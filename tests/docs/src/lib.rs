@@ -21,3 +21,8 @@ pub mod writing_plugins {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/from-python.md")]
 pub mod from_python {}
+
+/// `docs/reliability.md`
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/reliability.md")]
+pub mod reliability {}
