@@ -56,8 +56,8 @@ macro_rules! table_cases {
             append_of_a_known_receipt_counts_as_applied_when_finished
             append_to_a_finished_invocation_is_refused
             append_without_a_record_makes_a_stub_only_if_told_to
-            of_many_appends_at_once_none_is_lost
             append_to_a_full_inbox_is_refused_as_such
+            of_many_appends_at_once_none_is_lost
             settle_notes_that_nothing_is_owed
             create_of_a_record_that_is_too_large
             append_that_makes_a_record_too_large

@@ -1,6 +1,6 @@
 //! Deliberate faults of the protocol, each of which the checks must notice.
 //!
-//! They are made in the adapters around the engine ([`ports`](crate::ports)): the engine has no hooks.
+//! They are made in the adapters around the engine (`ports.rs`): the engine has no hooks.
 
 /// One thing that is done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
