@@ -20,6 +20,7 @@ test-kit:
 # That many simulated invocations with fresh seeds; SIM_SEED=n replays one and shows what happened.
 sim count="100000":
     cargo run --release --package simulation -- {{count}}
+
 # Every state of the protocol's model; `just model large` takes minutes and gigabytes.
 model *bounds:
     cargo run --release --package model -- {{bounds}}
