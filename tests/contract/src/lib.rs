@@ -1,12 +1,8 @@
 //! The contract of the ports `Table` and `Queue`: one suite that every store passes.
 //!
 //! A store plugs in with a [`TableStore`], a [`QueueStore`] or both, and registers the cases in a file of
-//! its own, so that a failure names the store and the case:
-//!
-//! ```ignore
-//! contract::table_cases!(MyStore);
-//! contract::queue_cases!(MyStore);
-//! ```
+//! its own with `contract::table_cases!(MyStore)` and `contract::queue_cases!(MyStore)`, so that a failure names
+//! the store and the case; `tests/memory.rs` is such a file.
 //!
 //! [`table`] and [`queue`] hold the cases. [`concurrency`] lets many clients loose on a record and has
 //! [`checker`] say whether what they were answered could have been answered one at a time, by the rules in
