@@ -165,24 +165,19 @@ impl Engine {
     /// Handles one delivery of a message that was received `receive_count` times, this one included. Never
     /// fails: whatever could not be done now is left in the queue.
     pub async fn handle(&self, message: &Message, receive_count: u32) -> Handled {
-        let handled = match message {
-            Message::WakeUp(wake_up) => {
-                // What goes back into the queue as a copy takes the count of crashes along.
-                let crashes = wake_up.crashes.saturating_add(receive_count.saturating_sub(1));
-                let wake_up = WakeUp { crashes, ..wake_up.clone() };
-                if crashes >= self.limits.max_receive_count {
-                    return self.dead_letter(&Message::WakeUp(wake_up)).await;
-                }
-                self.wake_up(&wake_up).await
-            }
-            Message::Finish(_) if receive_count > self.limits.max_receive_count => {
-                return self.dead_letter(message).await;
-            }
+        let crashes = message.crashes(receive_count);
+        // What goes back into the queue as a copy takes the count of crashes along.
+        let message = message.knowing(crashes);
+        if crashes >= self.limits.max_receive_count {
+            return self.dead_letter(&message).await;
+        }
+        let handled = match &message {
+            Message::WakeUp(wake_up) => self.wake_up(wake_up).await,
             Message::Finish(finish) => self.finish(finish).await,
         };
         match handled {
             Ok(handled) => handled,
-            Err(error) => self.weather(message, receive_count, &error).await,
+            Err(error) => self.weather(&message, &error).await,
         }
     }
 
@@ -200,7 +195,7 @@ impl Engine {
 
     /// A store is away: nothing ends for that. The message goes back as a copy; if the queue is away too, it
     /// stays where it is.
-    async fn weather(&self, message: &Message, receive_count: u32, error: &StoreError) -> Handled {
+    async fn weather(&self, message: &Message, error: &StoreError) -> Handled {
         if let StoreError::Unreadable { .. } = error {
             tracing::error!(trace_id = %message.trace_id(), %error, "record cannot be read, tried again later");
         } else {
@@ -209,8 +204,7 @@ impl Engine {
         let (copy, delay) = match message {
             Message::WakeUp(wake_up) => {
                 let put_backs = wake_up.put_backs.saturating_add(1);
-                let crashes = wake_up.crashes.saturating_add(receive_count.saturating_sub(1));
-                let copy = WakeUp { put_backs, crashes, ..wake_up.clone() };
+                let copy = WakeUp { put_backs, ..wake_up.clone() };
                 (Message::WakeUp(copy), Self::WEATHER.delay(wake_up.put_backs))
             }
             Message::Finish(_) => (message.clone(), Self::WEATHER.longest),

@@ -31,6 +31,24 @@ impl Message {
             Self::Finish(finish) => &finish.trace_id,
         }
     }
+
+    /// How often whoever received the message seems to have died of it, when it was received `receive_count`
+    /// times: the count of the queue, and that of the messages it is a copy of.
+    pub fn crashes(&self, receive_count: u32) -> u32 {
+        let before = match self {
+            Self::WakeUp(wake_up) => wake_up.crashes,
+            Self::Finish(_) => 0,
+        };
+        before.saturating_add(receive_count.saturating_sub(1))
+    }
+
+    /// The same message, and copies of it, knowing of these crashes.
+    pub(crate) fn knowing(&self, crashes: u32) -> Self {
+        match self {
+            Self::WakeUp(wake_up) => Self::WakeUp(WakeUp { crashes, ..wake_up.clone() }),
+            Self::Finish(finish) => Self::Finish(finish.clone()),
+        }
+    }
 }
 
 /// Asks for the next step of an invocation.

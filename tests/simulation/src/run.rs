@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bk_plugin_kit::engine::Handled;
-use bk_plugin_kit::queue::{Delivery, Message, Queue as _};
+use bk_plugin_kit::queue::Queue as _;
 use bk_plugin_kit::record::State;
 use futures::FutureExt as _;
 use futures::future::{Either, select};
@@ -204,7 +204,7 @@ async fn handle_one(ports: &Ports) {
     };
     let gone = shared.with(|world| world.gone);
     let engine = &shared.machines().runners[process][usize::from(gone)];
-    if is_dead(&delivery) {
+    if delivery.message.crashes(delivery.receive_count) >= limits().max_receive_count {
         shared.with(|world| {
             let steps = world.record.as_ref().map_or(0, |record| record.invoke_count);
             world.dead_letters.push(steps + 1);
@@ -222,13 +222,4 @@ async fn handle_one(ports: &Ports) {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// Whether the engine will take a delivery for a dead letter: whoever received it before seems to have died.
-fn is_dead(delivery: &Delivery) -> bool {
-    let before = match &delivery.message {
-        Message::WakeUp(wake_up) => wake_up.crashes,
-        Message::Finish(_) => 0,
-    };
-    before + delivery.receive_count > limits().max_receive_count
 }

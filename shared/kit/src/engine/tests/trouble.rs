@@ -110,7 +110,8 @@ async fn two_wake_ups_of_a_step_that_keeps_dying_do_not_keep_each_other_alive() 
         for delivery in bench.store.receive(10, Duration::ZERO).await.unwrap() {
             let before = bench.record().await;
             let Message::WakeUp(wake_up) = &delivery.message else { continue };
-            let dead = wake_up.crashes + delivery.receive_count > bench.engine.limits.max_receive_count;
+            let dead =
+                delivery.message.crashes(delivery.receive_count) >= bench.engine.limits.max_receive_count;
             if !dead && !before.is_leased(bench.clock.now()) {
                 // The runner claims, then its process dies.
                 let lease = bench.engine.new_lease(bench.clock.now());
