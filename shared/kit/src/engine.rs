@@ -157,11 +157,6 @@ impl Engine {
         &self.clock
     }
 
-    /// The times and numbers it keeps to.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Handles one delivery of a message that was received `receive_count` times, this one included. Never
     /// fails: whatever could not be done now is left in the queue.
     pub async fn handle(&self, message: &Message, receive_count: u32) -> Handled {

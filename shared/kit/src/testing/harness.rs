@@ -10,7 +10,7 @@ use crate::JsonObject;
 use crate::callback_token::CallbackKeys;
 use crate::clock::Clock as _;
 use crate::engine::{CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError};
-use crate::ids::{CallbackId, TraceId};
+use crate::ids::TraceId;
 use crate::plugin::Plugin;
 use crate::project::{Project, ProjectErrors};
 use crate::queue::Queue as _;
@@ -52,7 +52,6 @@ pub struct Harness {
     engine: Arc<Engine>,
     store: Arc<MemoryStore>,
     clock: Arc<ManualClock>,
-    keys: Arc<CallbackKeys>,
     posts: Arc<Posts>,
     version: &'static str,
 }
@@ -88,11 +87,11 @@ impl Harness {
             queue: store.clone(),
             clock: clock.clone(),
             finish_callbacks: posts.clone(),
-            keys: keys.clone(),
+            keys,
             callback_base: "http://plugin.test/bk_plugin".to_owned(),
             limits,
         });
-        Ok(Self { engine: Arc::new(engine), store, clock, keys, posts, version: P::META.version })
+        Ok(Self { engine: Arc::new(engine), store, clock, posts, version: P::META.version })
     }
 
     /// Invokes the version.
@@ -177,13 +176,6 @@ impl Run {
         self.harness.engine.callback(token, data.into()).await?;
         self.settle().await;
         Ok(())
-    }
-
-    /// Calls back without a URL, under a callback id of no one's, as any holder of a token may.
-    pub async fn call_any(&mut self, data: impl Into<Value>) -> Result<(), CallbackError> {
-        let harness = &self.harness;
-        let token = harness.keys.mint(&CallbackId::random(), &self.record.trace_id, harness.clock.now());
-        self.call(&token, data).await
     }
 
     /// Handles every message that is due now.
