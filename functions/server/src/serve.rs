@@ -95,7 +95,7 @@ fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
     Service::new(
         Arc::clone(engine),
         ProtocolSettings {
-            development: shared.development,
+            admission: shared.admission.clone(),
             body_limit: shared.body_limit,
             request_timeout: shared.limits.lease(),
             ..ProtocolSettings::new(&shared.app_id, shared.time_zone.clone())
@@ -105,15 +105,15 @@ fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
 
 fn routes(service: &Arc<Service>, engine: &Arc<Engine>, log: &Log) -> Front {
     let mut groups = health::routes(Arc::clone(engine))
-        .merge(protocol::meta_routes(service))
+        .merge(protocol::meta_routes(service.description()))
         .merge(protocol::invoke_routes(service))
         .merge(protocol::callback_routes(service))
         .merge(protocol::schedule_routes(service))
-        .merge(protocol::document_routes(service));
+        .merge(protocol::document_routes(service.description()));
     if let Some(log) = &log.invocations {
         groups = groups.merge(protocol::log_routes(service, log.clone()));
     }
-    protocol::serve(service, groups)
+    protocol::serve(service.description(), groups)
 }
 
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {

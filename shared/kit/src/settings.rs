@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::engine::Limits;
-use crate::protocol::{self, ProtocolSettings};
+use crate::protocol::{self, Admission, GatewayJwt, ProtocolSettings};
 
 /// One variable with a value that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,8 @@ pub struct Settings {
     pub development: bool,
     /// BKPAAS_ENVIRONMENT: dev, stag or prod.
     pub environment: String,
+    /// BK_PLUGIN_AUTH, with what it needs: who may call `invoke`, `plugin_api_dispatch` and the author's routes.
+    pub admission: Admission,
     /// BK_PLUGIN_CALLBACK_KEY: keys of the operator's own for callback tokens; the first mints.
     pub callback_keys: Vec<SecretString>,
     /// BK_PLUGIN_CALLBACK_DAYS: how long a callback URL is accepted.
@@ -123,6 +125,7 @@ impl Settings {
             reader.wrong("BKPAAS_APP_ID", "is required outside development: it is the plugin's code");
         }
         Self {
+            admission: admission(reader, development),
             app_id: app_id.unwrap_or_else(|| "bk-plugin-demo".to_owned()),
             app_secret,
             development,
@@ -142,6 +145,43 @@ impl Settings {
                 1024..=1024 * 1024 * 1024,
             ),
             time_zone: time_zone(reader),
+        }
+    }
+}
+
+fn admission(reader: &mut Reader<'_>, development: bool) -> Admission {
+    let by_default = if development { "none" } else { "gateway" };
+    match reader.text("BK_PLUGIN_AUTH").as_deref().unwrap_or(by_default) {
+        "gateway" => Admission::Gateway(gateway(reader)),
+        "api_key" => match reader.secret("BK_PLUGIN_API_KEY") {
+            Some(key) if key.expose_secret().len() >= SHORTEST_API_KEY => return Admission::ApiKey(key),
+            _ => {
+                let problem = "must have at least 16 characters where BK_PLUGIN_AUTH is api_key";
+                reader.wrong("BK_PLUGIN_API_KEY", problem);
+                Admission::Gateway(None)
+            }
+        },
+        // Callers were asked in front of the routes, by AWS.
+        "iam" => Admission::Anyone,
+        "none" if development => Admission::Development,
+        "none" => Admission::Anyone,
+        other => {
+            reader.wrong("BK_PLUGIN_AUTH", format!("{other:?} is not gateway, api_key, iam or none"));
+            Admission::Gateway(None)
+        }
+    }
+}
+
+const SHORTEST_API_KEY: usize = 16;
+
+/// The gateway whose JWTs are accepted, if its public key is known.
+fn gateway(reader: &mut Reader<'_>) -> Option<GatewayJwt> {
+    let public_key = reader.text("BK_APIGW_PUBLIC_KEY")?;
+    match GatewayJwt::new(&public_key, reader.text("BK_APIGW_NAME").as_deref()) {
+        Ok(gateway) => Some(gateway),
+        Err(invalid) => {
+            reader.wrong("BK_APIGW_PUBLIC_KEY", invalid.to_string());
+            None
         }
     }
 }
@@ -232,6 +272,27 @@ mod tests {
         let public = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
         assert_eq!(base(&[public]).unwrap(), "https://plugin.example.com/bk_plugin");
         assert_eq!(base(&[]), None);
+    }
+
+    #[test]
+    fn who_may_call() {
+        const PUBLIC_KEY: &str = include_str!("../tests/data/gateway_test_key.pub.pem");
+        const LONG: &str = "0123456789abcdef";
+        let admission = |variables: &[(&str, &str)]| read(variables).map(|settings| settings.admission);
+        let said = |variables: &[(&str, &str)]| admission(variables).unwrap_err().to_string();
+        let prod = |name, value| {
+            [("BKPAAS_ENVIRONMENT", "prod"), ("BKPAAS_APP_ID", "a"), ("BKPAAS_APP_SECRET", "s"), (name, value)]
+        };
+        assert!(matches!(admission(&[]), Ok(Admission::Development)));
+        assert!(matches!(admission(&prod("TZ", "UTC")), Ok(Admission::Gateway(None))));
+        assert!(matches!(admission(&prod("BK_APIGW_PUBLIC_KEY", PUBLIC_KEY)), Ok(Admission::Gateway(Some(_)))));
+        assert!(matches!(admission(&prod("BK_PLUGIN_AUTH", "none")), Ok(Admission::Anyone)));
+        assert!(matches!(admission(&[("BK_PLUGIN_AUTH", "iam")]), Ok(Admission::Anyone)));
+        let key = [("BK_PLUGIN_AUTH", "api_key"), ("BK_PLUGIN_API_KEY", LONG)];
+        assert!(matches!(admission(&key), Ok(Admission::ApiKey(_))));
+        assert!(said(&key[..1]).contains("BK_PLUGIN_API_KEY"));
+        assert!(said(&[("BK_PLUGIN_AUTH", "all")]).contains("BK_PLUGIN_AUTH"));
+        assert!(said(&prod("BK_APIGW_PUBLIC_KEY", "x")).contains("BK_APIGW_PUBLIC_KEY"));
     }
 
     #[test]
