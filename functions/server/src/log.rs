@@ -39,4 +39,3 @@ fn json_lines() -> (Option<JsonLines<NonBlocking>>, Option<WorkerGuard>) {
     let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(stdout);
     (Some(JsonLines(writer)), Some(guard))
 }
-

@@ -9,7 +9,7 @@ use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_kit::project::Registry;
-use bk_plugin_kit::protocol::{self, Front, ProtocolSettings, Service};
+use bk_plugin_kit::protocol::{self, Front, Service};
 use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::worker::Worker;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
@@ -78,12 +78,14 @@ fn engine(
         let port = listener.local_addr().map_or(settings.port, |address| address.port());
         format!("http://127.0.0.1:{port}/bk_plugin")
     });
+    let finish_callbacks = HttpFinishCallbackClient::new(shared.development);
+    finish_callbacks.prepare()?;
     Ok(Engine::new(EngineParts {
         registry: Arc::new(registry),
         table: store.clone(),
         queue: store.clone(),
         clock: Arc::new(SystemClock),
-        finish_callbacks: Arc::new(HttpFinishCallbackClient::new(shared.development)?),
+        finish_callbacks: Arc::new(finish_callbacks),
         keys: Arc::new(keys),
         callback_base,
         limits: shared.limits,
@@ -91,16 +93,7 @@ fn engine(
 }
 
 fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
-    let shared = &settings.shared;
-    Service::new(
-        Arc::clone(engine),
-        ProtocolSettings {
-            admission: shared.admission.clone(),
-            body_limit: shared.body_limit,
-            request_timeout: shared.limits.lease(),
-            ..ProtocolSettings::new(&shared.app_id, shared.time_zone.clone())
-        },
-    )
+    Service::new(Arc::clone(engine), settings.shared.protocol())
 }
 
 fn routes(service: &Arc<Service>, engine: &Arc<Engine>, log: &Log) -> Front {

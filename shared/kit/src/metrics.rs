@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Unit, counter, describe_histogram, gauge, histogram};
 
 /// Seconds a first step took.
 pub const EXECUTE_TIME: &str = "bk_plugin_execute_time";
@@ -25,6 +25,12 @@ pub const SCHEDULE_FAILED_COUNT: &str = "bk_plugin_schedule_failed_count";
 pub const SCHEDULE_EXCEPTION_COUNT: &str = "bk_plugin_schedule_exception_count";
 /// Later steps that are running.
 pub const SCHEDULE_RUNNING_PROCESSES: &str = "bk_plugin_schedule_running_processes";
+
+/// Tells whoever collects metrics their units. To be called once, when there is a collector.
+pub fn describe() {
+    describe_histogram!(EXECUTE_TIME, Unit::Seconds, "time a first step took");
+    describe_histogram!(SCHEDULE_TIME, Unit::Seconds, "time a later step took");
+}
 
 /// Whether a step is the first one, inside `invoke`, or a later one: the reference counts them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

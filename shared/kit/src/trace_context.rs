@@ -44,9 +44,10 @@ impl TraceContext {
     /// The trace's id as logs name it: that of `traceparent`, else the root of X-Ray's header.
     pub fn id(&self) -> Option<&str> {
         let w3c = self.traceparent.as_deref().and_then(|header| header.split('-').nth(1));
-        let xray = self.xray.as_deref().and_then(|header| {
-            header.split(';').find_map(|field| field.trim().strip_prefix("Root="))
-        });
+        let xray = self
+            .xray
+            .as_deref()
+            .and_then(|header| header.split(';').find_map(|field| field.trim().strip_prefix("Root=")));
         w3c.or(xray)
     }
 }

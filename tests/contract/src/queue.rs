@@ -100,8 +100,7 @@ pub async fn messages_read_back_as_they_were_sent(store: &dyn QueueStore) {
             ..TraceContext::default()
         },
     };
-    let plain =
-        WakeUp { receipt: None, put_backs: 0, trace: TraceContext::default(), ..wake_up.clone() };
+    let plain = WakeUp { receipt: None, put_backs: 0, trace: TraceContext::default(), ..wake_up.clone() };
     for sent in [Message::WakeUp(wake_up), Message::WakeUp(plain), message(3)] {
         queue.send(&sent, NOW).await.unwrap();
         let delivery = one(receive(&*queue).await);

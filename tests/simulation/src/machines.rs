@@ -8,7 +8,8 @@ use bk_plugin_kit::callback_token::CallbackKeys;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::project::Project;
 use bk_plugin_kit::protocol::{
-    Admission, Front, ProtocolSettings, Service, callback_routes, invoke_routes, schedule_routes, serve, time_zone,
+    Admission, Front, ProtocolSettings, Service, callback_routes, invoke_routes, schedule_routes, serve,
+    time_zone,
 };
 
 use crate::plugin::{Other, Scripted};

@@ -28,7 +28,8 @@ impl Engine {
         let handled = async {
             let Some(record) = self.table.read(trace_id).await? else { return Ok(Handled::Delete) };
             let wake_up = WakeUp::for_step(trace_id.clone(), record.invoke_count, self.clock.now());
-            let err = |step| format!("plugin schedule failed: the wake-up for step {step} cannot be read: {why}");
+            let err =
+                |step| format!("plugin schedule failed: the wake-up for step {step} cannot be read: {why}");
             self.dead_wake_up(&wake_up, err).await
         };
         handled.await.unwrap_or_else(|error| left_for_later(trace_id, &error))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::clock::Timestamp;
-use crate::record::Lease;
 use crate::ids::LeaseToken;
+use crate::record::Lease;
 use crate::trace_context::TraceContext;
 
 /// What an engine is told of the call or message it works for. A server has nothing to tell but the trace.

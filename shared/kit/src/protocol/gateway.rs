@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
+use super::envelope::Failure;
 use super::gateway_jwt::GatewayJwt;
 use super::{Description, Service};
-use super::envelope::Failure;
 use crate::JsonObject;
 use crate::clock::Timestamp;
 
@@ -157,9 +157,7 @@ impl Describes for Arc<Service> {
 /// right: digests are compared.
 fn has_key(headers: &HeaderMap, key: &SecretString) -> bool {
     let digest = |bytes: &[u8]| Sha256::digest(bytes);
-    headers
-        .get(API_KEY)
-        .is_some_and(|sent| digest(sent.as_bytes()) == digest(key.expose_secret().as_bytes()))
+    headers.get(API_KEY).is_some_and(|sent| digest(sent.as_bytes()) == digest(key.expose_secret().as_bytes()))
 }
 
 /// Looks whether a JWT is one and has not expired.

@@ -73,16 +73,17 @@ impl GatewayJwt {
 
     /// Whether the gateway vouches for the caller at `now`.
     pub(super) fn verify(&self, jwt: &HeaderValue, now: Timestamp) -> Result<(), Refused> {
-        let token = jsonwebtoken::decode::<Claims>(jwt.as_bytes(), &self.key, &self.validation).map_err(
-            |error| match error.kind() {
-                ErrorKind::InvalidSignature => Refused::Forged("its signature is not the gateway's"),
-                ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-                    Refused::Forged("it is not signed with RS512")
+        let token =
+            jsonwebtoken::decode::<Claims>(jwt.as_bytes(), &self.key, &self.validation).map_err(|error| {
+                match error.kind() {
+                    ErrorKind::InvalidSignature => Refused::Forged("its signature is not the gateway's"),
+                    ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
+                        Refused::Forged("it is not signed with RS512")
+                    }
+                    ErrorKind::InvalidIssuer => Refused::Forged("it is not issued by APIGW"),
+                    _ => Refused::Unreadable("it has not the parts or claims it needs"),
                 }
-                ErrorKind::InvalidIssuer => Refused::Forged("it is not issued by APIGW"),
-                _ => Refused::Unreadable("it has not the parts or claims it needs"),
-            },
-        )?;
+            })?;
         let claims = token.claims;
         if self.gateway_name.is_some() && token.header.kid != self.gateway_name {
             return Err(Refused::Forged("it is another gateway's"));
@@ -141,7 +142,8 @@ pub(super) mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-    pub(in crate::protocol) const PUBLIC_KEY: &str = include_str!("../../tests/data/gateway_test_key.pub.pem");
+    pub(in crate::protocol) const PUBLIC_KEY: &str =
+        include_str!("../../tests/data/gateway_test_key.pub.pem");
 
     fn encoded(json: &Value) -> String {
         URL_SAFE_NO_PAD.encode(json.to_string())
@@ -207,7 +209,9 @@ pub(super) mod tests {
         let claims = encoded(&json!({
             "iss": "APIGW", "exp": 1_900_000_000, "app": {"bk_app_code": "evil", "verified": true},
         }));
-        for forged in [format!("{header}.{claims}.{signature}"), format!("{header}.{claims}."), "a.b".to_owned()] {
+        for forged in
+            [format!("{header}.{claims}.{signature}"), format!("{header}.{claims}."), "a.b".to_owned()]
+        {
             assert!(verify(&HeaderValue::try_from(forged).unwrap()).is_err());
         }
         // Signed with the public key as if it were a shared secret.
