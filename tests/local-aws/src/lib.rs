@@ -109,6 +109,7 @@ impl LocalAws {
 
     /// Lambda's poller for a queue, which gives a function up to `batch_size` messages at a time.
     pub fn event_source_mapping(&self, queue: &str, batch_size: usize) -> EventSourceMapping {
+        assert!(batch_size > 0);
         EventSourceMapping::new(Arc::clone(&self.server.sqs), queue, batch_size)
     }
 

@@ -15,9 +15,8 @@ use super::{Sqs, arn, md5_of, range};
 const LARGEST_BATCH: usize = 10;
 const LONGEST_VISIBILITY_TIMEOUT: i64 = 12 * 60 * 60;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-#[derive(Default)]
 struct CreateQueue {
     queue_name: String,
     attributes: BTreeMap<String, String>,
@@ -31,7 +30,7 @@ struct RedrivePolicy {
     max_receive_count: Value,
 }
 
-/// Requests with nothing but the queue, or its name.
+/// A request for the URL or the attributes of a queue.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct OfQueue {
@@ -50,6 +49,7 @@ struct ReceiveMessage {
     message_attribute_names: Vec<String>,
 }
 
+/// A request about a message that was received.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct OfDelivery {

@@ -54,6 +54,7 @@ pub(crate) struct Stored {
     pub(crate) dead_letter_of: Option<String>,
     /// Sent and not received since.
     is_new: bool,
+    /// It is there because the message is to come twice.
     is_duplicate: bool,
 }
 
@@ -125,6 +126,7 @@ pub(crate) struct Queue {
     pub(crate) created_at: Timestamp,
     /// By keys that no two messages of any queue have in common.
     messages: BTreeMap<u64, Stored>,
+    /// Deliveries that are to be made twice.
     duplicates: usize,
     purged_at: Option<Timestamp>,
 }

@@ -1,9 +1,11 @@
 //! Receivers that wait, by a clock that is set by hand and by that of the machine.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::clock::SystemClock;
+use async_trait::async_trait;
+use bk_plugin_kit::clock::{Clock, SystemClock, Timestamp};
+use bk_plugin_kit::testing::ManualClock;
 use local_aws::{LocalAws, QueueOptions};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -92,24 +94,38 @@ async fn it_ends_in_time() {
     assert_eq!(soon(receiver).await, json!({}));
 }
 
-/// In small steps, as a test moves it that does not know what waits for what.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_misses_no_move_of_the_clock() {
-    let world = World::with_queue().await;
-    for _ in 0..20 {
-        world.call("SendMessage", json!({"MessageBody": "a", "DelaySeconds": 2})).await;
-        let receiver = world.clone();
-        let receiver =
-            tokio::spawn(
-                async move { receiver.call("ReceiveMessage", json!({"WaitTimeSeconds": 20})).await },
-            );
-        for _ in 0..20 {
-            world.clock.advance(Duration::from_millis(100));
-            tokio::task::yield_now().await;
-        }
-        let answer = soon(receiver).await;
-        world.delete(&answer["Messages"][0]).await;
+/// A clock that somebody moves when the queue has read it and does not sleep yet.
+struct MovedMeanwhile {
+    clock: ManualClock,
+    by: Mutex<Option<Duration>>,
+}
+
+#[async_trait]
+impl Clock for MovedMeanwhile {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
+
+    async fn sleep(&self, duration: Duration) {
+        let by = self.by.lock().unwrap().take();
+        if let Some(by) = by {
+            self.clock.advance(by);
+        }
+        self.clock.sleep(duration).await;
+    }
+}
+
+#[tokio::test]
+async fn it_misses_no_move_of_the_clock() {
+    let by = Duration::from_secs(3);
+    let clock = MovedMeanwhile { clock: ManualClock::default(), by: Mutex::new(Some(by)) };
+    let mut world = World::open().await;
+    world.aws = Arc::new(LocalAws::start(Arc::new(clock)).await);
+    world.aws.create_queue("q", QueueOptions::default());
+    world.call("SendMessage", json!({"MessageBody": "a", "DelaySeconds": 3})).await;
+    let receiver =
+        tokio::spawn(async move { world.call("ReceiveMessage", json!({"WaitTimeSeconds": 20})).await });
+    assert_eq!(soon(receiver).await["Messages"][0]["Body"], "a");
 }
 
 #[tokio::test]
