@@ -31,7 +31,7 @@ pub struct DynamoDbTable {
 }
 
 /// No lease is on the item that lives at `:now`.
-const NOT_LEASED: &str = "(attribute_not_exists(#lease_until) OR #lease_until <= :now)";
+const NOT_LEASED: &str = "#lease_until <= :now";
 
 impl DynamoDbTable {
     /// The table with this name.
@@ -97,10 +97,8 @@ impl Table for DynamoDbTable {
             .when("(attribute_not_exists(#trace_id) OR #state = :stub)")
             .with("stub", state(State::Empty))
             .set_if_absent("inbox", AttributeValue::L(Vec::new()))
-            .set_if_absent("receipts", AttributeValue::L(Vec::new()));
-        for (name, value) in item::encode(record) {
-            update = update.set(name, value);
-        }
+            .set_if_absent("receipts", AttributeValue::L(Vec::new()))
+            .set_all(item::encode(record));
         if let Some(length) = inbox_len {
             let known = if length == 0 {
                 "(attribute_not_exists(#receipts) OR size(#receipts) = :length)"
@@ -135,8 +133,7 @@ impl Table for DynamoDbTable {
             .when(NOT_LEASED)
             .with("callback", state(State::Callback))
             .with("now", number(now.as_millis()))
-            .set("lease_token", text(&lease.token))
-            .set("lease_until", number(lease.until.as_millis()))
+            .set_all(item::lease(Some(lease)))
             .returning(ReturnValue::AllNew);
         let there = match self.run(update).await {
             Ok(UpdateItemOutput { attributes: Some(item), .. }) => {
@@ -261,10 +258,9 @@ enum Dropped {
 
 fn committing(trace_id: &TraceId, token: &LeaseToken, commit: &Commit, dropped: Dropped) -> Update {
     let mut update = Update::of(trace_id)
-        .when("#lease_token = :token")
-        .with("token", text(token))
-        .remove("lease_token")
-        .remove("lease_until")
+        .when("#lease_token = :holder")
+        .with("holder", text(token))
+        .set_all(item::lease(None))
         .set("state", state(commit.state))
         .set("invoke_count", number(commit.invoke_count))
         .set("err", text(&commit.err))

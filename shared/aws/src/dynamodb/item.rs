@@ -54,15 +54,27 @@ pub(super) fn encode(record: &Record) -> Vec<(&'static str, AttributeValue)> {
     if let Some(finish_callback) = &record.finish_callback {
         item.push(("finish_callback", json(finish_callback)));
     }
-    if let Some(lease) = &record.lease {
-        item.push(("lease_token", text(&lease.token)));
-        item.push(("lease_until", millis(lease.until)));
-    }
+    item.extend(lease(record.lease.as_ref()));
     if let Some(finish_at) = record.finish_at {
         item.push(("finish_at", millis(finish_at)));
     }
     item
 }
+
+/// A lease. That nobody has one is written as large as one: an item that is full to the last byte must have room
+/// for the claim of the step that ends it.
+pub(super) fn lease(lease: Option<&Lease>) -> [(&'static str, AttributeValue); 2] {
+    match lease {
+        Some(lease) => [("lease_token", text(&lease.token)), ("lease_until", millis(lease.until))],
+        None => [("lease_token", text(NOBODY)), ("lease_until", millis(NEVER))],
+    }
+}
+
+/// Stands for the token of a lease that nobody has.
+const NOBODY: &str = "00000000000000000000000000000000";
+
+/// Until when nobody has one: in 2001, with as many digits as any time from then on.
+const NEVER: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
 /// The attributes that make an item with an inbox a stub.
 pub(super) fn encode_stub(stub: &Record, expires_at: Timestamp) -> Vec<(&'static str, AttributeValue)> {
@@ -211,7 +223,7 @@ impl<'a> Reader<'a> {
         record.owed = self.flag("owed");
         record.deadline = self.time("deadline_at").map(|at| Deadline { at, run: self.flag("deadline_run") });
         record.finish_at = self.time("finish_at");
-        if let Some(token) = self.id("lease_token", LeaseToken::parse) {
+        if let Some(token) = self.id("lease_token", LeaseToken::parse).filter(|token| token.as_str() != NOBODY) {
             record.lease = Some(Lease { token, until: self.time("lease_until")? });
         }
         Some(record)

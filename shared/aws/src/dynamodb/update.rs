@@ -54,6 +54,11 @@ impl Update {
         self.with(name, value)
     }
 
+    /// Sets attributes.
+    pub(super) fn set_all(self, attributes: impl IntoIterator<Item = (&'static str, AttributeValue)>) -> Self {
+        attributes.into_iter().fold(self, |update, (name, value)| update.set(name, value))
+    }
+
     /// Sets an attribute that is not there.
     pub(super) fn set_if_absent(mut self, name: &str, value: AttributeValue) -> Self {
         self.set.push(format!("#{name} = if_not_exists(#{name}, :{name}_if_absent)"));
