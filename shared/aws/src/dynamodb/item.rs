@@ -223,7 +223,9 @@ impl<'a> Reader<'a> {
         record.owed = self.flag("owed");
         record.deadline = self.time("deadline_at").map(|at| Deadline { at, run: self.flag("deadline_run") });
         record.finish_at = self.time("finish_at");
-        if let Some(token) = self.id("lease_token", LeaseToken::parse).filter(|token| token.as_str() != NOBODY) {
+        if let Some(token) =
+            self.id("lease_token", LeaseToken::parse).filter(|token| token.as_str() != NOBODY)
+        {
             record.lease = Some(Lease { token, until: self.time("lease_until")? });
         }
         Some(record)
@@ -343,7 +345,7 @@ mod tests {
         assert!(letters.is_b() && super::super::size::of_value(&letters) < 200);
         assert!(json(&"a".repeat(WRITE_UNIT - 10)).is_s());
         let random: String = (0..60).map(|_| TraceId::random().to_string()).collect();
-        assert!(json(&random[..1500]).is_s(), "it would not save a kilobyte");
+        assert!(json(&random[..1500].to_owned()).is_s(), "it would not save a kilobyte");
         for value in [letters, json(&random)] {
             let text: String = parse(&value).unwrap();
             assert!(text.starts_with('a') || text == random);

@@ -55,7 +55,10 @@ impl Update {
     }
 
     /// Sets attributes.
-    pub(super) fn set_all(self, attributes: impl IntoIterator<Item = (&'static str, AttributeValue)>) -> Self {
+    pub(super) fn set_all(
+        self,
+        attributes: impl IntoIterator<Item = (&'static str, AttributeValue)>,
+    ) -> Self {
         attributes.into_iter().fold(self, |update, (name, value)| update.set(name, value))
     }
 
