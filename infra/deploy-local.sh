@@ -7,7 +7,8 @@
 # as its last line. infra/aws-emulator.sh provides the emulator and the tools.
 #
 # The parameters that differ from the template's defaults unless given here: AppId=bk-plugin-demo, Auth=none,
-# Architecture of this machine, EmulatorUrl=$AWS_ENDPOINT_URL, SecretName=bk-plugin/<stack name>.
+# Architecture of this machine, EmulatorUrl=$AWS_ENDPOINT_URL, SecretName=bk-plugin/<stack name>, and
+# MaximumConcurrency=0: ministack keeps the number as text, cannot compare it, and delivers no message then.
 set -euo pipefail
 if [ $# -eq 0 ]; then
     sed -n '2,4p' "$0" >&2
@@ -29,6 +30,7 @@ declare -A parameters=(
     [Auth]=none
     [Architecture]="$architecture"
     [EmulatorUrl]="${AWS_ENDPOINT_URL%/}"
+    [MaximumConcurrency]=0
     [SecretName]="bk-plugin/$stack"
 )
 for given in "$@"; do parameters["${given%%=*}"]="${given#*=}"; done
