@@ -35,7 +35,10 @@ declare -A parameters=(
 )
 for given in "$@"; do parameters["${given%%=*}"]="${given#*=}"; done
 overrides=()
-for name in "${!parameters[@]}"; do overrides+=("$name=${parameters[$name]}"); done
+for name in "${!parameters[@]}"; do
+    # sam refuses an empty value; none is the template's default then.
+    if [ -n "${parameters[$name]}" ]; then overrides+=("$name=${parameters[$name]}"); fi
+done
 
 staging="$(mktemp -d)"
 trap 'rm -rf "$staging"' EXIT
