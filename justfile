@@ -37,3 +37,11 @@ reference-plugins:
 # Licences, advisories, duplicates and sources of dependencies (needs `cargo install cargo-deny`).
 deny:
     cargo deny check
+
+# The plugin on an AWS emulator on this machine: builds, deploys template.yaml, prints the URL, waits for Ctrl-C.
+aws-local *parameters:
+    infra/aws-local.sh {{parameters}}
+
+# Checks template.yaml and samconfig.toml, with tools of its own in target/tools.
+sam-validate:
+    infra/sam-validate.sh

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# infra/deploy-local.sh <folder> [<stack name> [<parameter>=<value>...]]
+#
+# Deploys template.yaml to the emulator at $AWS_ENDPOINT_URL, with functions that are built already:
+# <folder>/<function>/bootstrap for invoke, callback, poll-tick and meta. Called again, it updates the stack. The secret is
+# made first unless it is there. Prints the plugin's address, such as http://127.0.0.1:4566/_aws/execute-api/<id>/$default/bk_plugin/,
+# as its last line. infra/aws-emulator.sh provides the emulator and the tools.
+#
+# The parameters that differ from the template's defaults unless given here: AppId=bk-plugin-demo, Auth=none,
+# Architecture of this machine, EmulatorUrl=$AWS_ENDPOINT_URL, SecretName=bk-plugin/<stack name>, and
+# MaximumConcurrency=0: ministack keeps the number as text, cannot compare it, and delivers no message then.
+set -euo pipefail
+if [ $# -eq 0 ]; then
+    sed -n '2,4p' "$0" >&2
+    exit 2
+fi
+folder="$(cd "$1" && pwd)"
+stack="${2:-bk-plugin-local}"
+shift "$(($# < 2 ? $# : 2))"
+root="$(cd "$(dirname "$0")/.." && pwd)"
+# Without an emulator's address this would be a deployment to AWS, with a secret that is made up.
+: "${AWS_ENDPOINT_URL:?is not set: run this under infra/aws-emulator.sh, or set it to the address of an emulator}"
+
+case "$(uname -m)" in
+    aarch64 | arm64) architecture=arm64 ;;
+    *) architecture=x86_64 ;;
+esac
+declare -A parameters=(
+    [AppId]=bk-plugin-demo
+    [Auth]=none
+    [Architecture]="$architecture"
+    [EmulatorUrl]="${AWS_ENDPOINT_URL%/}"
+    [MaximumConcurrency]=0
+    [SecretName]="bk-plugin/$stack"
+)
+for given in "$@"; do parameters["${given%%=*}"]="${given#*=}"; done
+overrides=()
+for name in "${!parameters[@]}"; do
+    # sam refuses an empty value; none is the template's default then.
+    if [ -n "${parameters[$name]}" ]; then overrides+=("$name=${parameters[$name]}"); fi
+done
+
+staging="$(mktemp -d)"
+trap 'rm -rf "$staging"' EXIT
+
+# The real template; only where the code lies is another place.
+cp "$root/template.yaml" "$staging/template.yaml"
+for function in invoke callback poll-tick meta; do
+    if [ ! -x "$folder/$function/bootstrap" ]; then
+        echo "$folder/$function/bootstrap is not there, or cannot be executed" >&2
+        exit 1
+    fi
+    sed -i.before "s|CodeUri: functions/$function\$|CodeUri: $folder/$function|" "$staging/template.yaml"
+    if cmp -s "$staging/template.yaml" "$staging/template.yaml.before"; then
+        echo "template.yaml has no line 'CodeUri: functions/$function'" >&2
+        exit 1
+    fi
+done
+
+# The values are for emulators; nothing else is protected by them. With Auth=gateway, make the secret yourself before this
+# and put the gateway's public key into it.
+if ! aws secretsmanager describe-secret --secret-id "${parameters[SecretName]}" >/dev/null 2>&1; then
+    aws secretsmanager create-secret --name "${parameters[SecretName]}" \
+        --secret-string '{"app_secret": "local-app-secret", "api_key": "local-api-key"}' >/dev/null
+fi
+
+(cd "$staging" && sam deploy --template-file template.yaml --stack-name "$stack" --resolve-s3 \
+    --capabilities CAPABILITY_IAM --no-confirm-changeset --no-fail-on-empty-changeset --no-progressbar \
+    --parameter-overrides "${overrides[@]}" >&2)
+
+aws cloudformation describe-stacks --stack-name "$stack" --output text \
+    --query 'Stacks[0].Outputs[?OutputKey==`PluginUrl`].OutputValue'
