@@ -61,7 +61,7 @@ done
 # and put the gateway's public key into it.
 if ! aws secretsmanager describe-secret --secret-id "${parameters[SecretName]}" >/dev/null 2>&1; then
     aws secretsmanager create-secret --name "${parameters[SecretName]}" \
-        --secret-string '{"app_secret": "local-app-secret", "api_key": "local-api-key"}' >/dev/null
+        --secret-string '{"BKPAAS_APP_SECRET": "local-app-secret", "BK_PLUGIN_API_KEY": "local-api-key-0123456789"}' >/dev/null
 fi
 
 (cd "$staging" && sam deploy --template-file template.yaml --stack-name "$stack" --resolve-s3 \

@@ -93,7 +93,7 @@ pub fn poll_tick(project: Project) -> ExitCode {
         let mut reader = Reader::new(&lookup);
         let arn = required(&mut reader, "BK_PLUGIN_DLQ_ARN", "the ARN of the dead-letter queue");
         let arn = reader.finish(arn)?;
-        let (poll_tick, metrics) = (Arc::new(PollTick::new(parts.engine, arn)), parts.metrics);
+        let (poll_tick, metrics) = (Arc::new(PollTick::new(parts.engine, parts.queue, arn)), parts.metrics);
         let handle = move |event: LambdaEvent<SqsEvent>| {
             let poll_tick = Arc::clone(&poll_tick);
             async move {
@@ -111,6 +111,7 @@ pub fn poll_tick(project: Project) -> ExitCode {
 /// What the functions that run something are made of.
 struct Parts {
     engine: Engine,
+    queue: Arc<SqsQueue>,
     settings: Settings,
     metrics: Metrics,
 }
@@ -140,22 +141,23 @@ impl Parts {
             );
             "http://127.0.0.1/bk_plugin".to_owned()
         });
+        let queue = Arc::new(SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay));
         let engine = Engine::new(EngineParts {
             registry: Arc::new(project.build()?),
             table: Arc::new(DynamoDbTable::new(clients.dynamodb(), store.table)),
-            queue: Arc::new(SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay)),
+            queue: queue.clone(),
             clock: Arc::new(SystemClock),
             finish_callbacks: Arc::new(HttpFinishCallbackClient::new(settings.admission.is_development())),
             keys: Arc::new(keys),
             callback_base,
             limits: settings.limits,
         });
-        Ok(Self { engine, settings, metrics })
+        Ok(Self { engine, queue, settings, metrics })
     }
 }
 
 async fn service(project: Project) -> Result<(Arc<Service>, Metrics), StartError> {
-    let Parts { engine, settings, metrics } = Parts::new(project).await?;
+    let Parts { engine, settings, metrics, .. } = Parts::new(project).await?;
     Ok((Service::new(Arc::new(engine), settings.protocol()), metrics))
 }
 

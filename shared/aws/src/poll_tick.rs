@@ -5,12 +5,13 @@
 //! Messages that were received before may be what their last runner died of, so they are kept apart: the
 //! others of the batch come to their end first, then one of them is run, and the rest is put back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::engine::{Engine, Handled, Occasion};
-use bk_plugin_kit::queue::Message;
+use bk_plugin_kit::queue::{Message, Queue};
 use bk_plugin_kit::trace_context::TraceContext;
 use futures::future::join_all;
 
@@ -19,21 +20,23 @@ use crate::sqs::{UnreadableMessage, parse};
 /// Handles the messages of the queue and of its dead-letter queue.
 pub struct PollTick {
     engine: Engine,
+    queue: Arc<dyn Queue>,
     dead_letter_queue_arn: String,
 }
 
 /// One message of a batch that could be read.
 struct Letter {
     id: String,
+    handle: String,
     message: Message,
     receive_count: u32,
     trace: TraceContext,
 }
 
 impl PollTick {
-    /// A handler that takes messages from the queue with this ARN for dead letters.
-    pub fn new(engine: Engine, dead_letter_queue_arn: impl Into<String>) -> Self {
-        Self { engine, dead_letter_queue_arn: dead_letter_queue_arn.into() }
+    /// A handler of the messages of `queue`, that takes those from the queue with this ARN for dead letters.
+    pub fn new(engine: Engine, queue: Arc<dyn Queue>, dead_letter_queue_arn: impl Into<String>) -> Self {
+        Self { engine, queue, dead_letter_queue_arn: dead_letter_queue_arn.into() }
     }
 
     /// Handles a batch until `ends_at`, when the function is killed, and says which messages are to stay.
@@ -84,10 +87,15 @@ impl PollTick {
         let has_time = self.engine.clock().now() < half;
         let mut suspects = suspects.into_iter();
         let first = if has_time { suspects.next() } else { None };
-        // Put back first: whoever runs the first may not come to it.
+        // Put back first, and deleted: whoever runs the first may not come to it.
         for (number, letter) in suspects.enumerate() {
             let delay = APART * (1 + u32::try_from(number).unwrap_or(u32::MAX));
             let put_back = self.engine.set_aside(&letter.message, letter.receive_count, delay).await;
+            if put_back == Handled::Delete
+                && let Err(error) = self.queue.delete(&letter.handle).await
+            {
+                tracing::warn!(message_id = letter.id, %error, "a message that was put back comes twice");
+            }
             stay.extend(letter.unless(put_back));
         }
         if let Some(first) = first {
@@ -122,6 +130,7 @@ impl Letter {
                 ..message.trace().clone()
             },
             id: record.message_id.unwrap_or_default(),
+            handle: record.receipt_handle.unwrap_or_default(),
             receive_count: receive_count.unwrap_or(1),
             message,
         })

@@ -79,6 +79,8 @@ async fn what_crashed_together_is_run_apart() {
         finished += u32::from(cloud.schedule(trace_id).await["state"] == 4);
     }
     assert_eq!(finished, 1);
+    // Their originals are gone already: if the first had killed the function, they would not be counted with it.
+    assert_eq!(cloud.aws.messages("wake-ups").len(), 2);
     assert_eq!(cloud.tick(SECOND).await, 0);
     for _ in 0..2 {
         assert_eq!(cloud.tick(SECOND).await, 1);

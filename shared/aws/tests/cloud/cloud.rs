@@ -121,10 +121,11 @@ impl Cloud {
         });
         let clients = clients.unwrap();
         let posts = Arc::new(Posts::default());
+        let queue = Arc::new(SqsQueue::new(clients.sqs(), queue_url, Duration::from_mins(15)));
         let engine = Engine::new(EngineParts {
             registry: Arc::new(Project::new("for tests").version(Path).build().unwrap()),
             table: Arc::new(DynamoDbTable::new(clients.dynamodb(), "invocations")),
-            queue: Arc::new(SqsQueue::new(clients.sqs(), queue_url, Duration::from_mins(15))),
+            queue: queue.clone(),
             clock: clock.clone(),
             finish_callbacks: posts.clone(),
             keys: Arc::new(CallbackKeys::new("secret of the tests", &[], Duration::from_hours(24)).unwrap()),
@@ -142,7 +143,7 @@ impl Cloud {
         let routes =
             protocol::serve(service.description(), groups.into_iter().fold(Router::new(), Router::merge));
         Self {
-            poll_tick: PollTick::new(engine.clone(), aws.queue_arn("dead-letters")),
+            poll_tick: PollTick::new(engine.clone(), queue, aws.queue_arn("dead-letters")),
             wake_ups: aws.event_source_mapping("wake-ups", 10),
             dead_letters: aws.event_source_mapping("dead-letters", 10),
             routes,

@@ -161,6 +161,7 @@ impl Engine {
         match Met::of(wake_up, record.as_deref(), now) {
             Met::Finished { .. } | Met::Ahead => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
             _ => {
+                tracing::debug!(trace_id = %wake_up.trace_id, "not due yet, sent on");
                 self.send_wake_up(wake_up.clone(), self.patience()).await?;
                 Ok(Handled::Delete)
             }

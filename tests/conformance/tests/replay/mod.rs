@@ -20,7 +20,7 @@ use self::deviations::Deviation;
 use self::transcript::{Answer, Request, Response};
 
 /// How long a state that comes by itself is waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What came of replaying one transcript.
 pub(crate) enum Outcome {
@@ -56,7 +56,7 @@ impl Replay<'_> {
                     names = learned;
                     break found;
                 }
-                sleep(Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(50)).await;
             };
             match answered {
                 Ok(()) => reasons.extend(deviation.map(|deviation| deviation.why)),

@@ -1,0 +1,7 @@
+//! The function `invoke` of the end-to-end tests.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bk_plugin_aws::function::invoke(e2e::project())
+}
