@@ -1,2 +1,7 @@
-//! TBD
-fn main() {}
+//! The Lambda function for callbacks of third parties, and for `schedule`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bk_plugin_aws::function::callback(bk_plugins::project())
+}

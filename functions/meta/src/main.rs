@@ -1,2 +1,7 @@
-//! TBD
-fn main() {}
+//! The Lambda function that tells what the plugin is.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bk_plugin_aws::function::meta(bk_plugins::project())
+}

@@ -1,2 +1,7 @@
-//! TBD
-fn main() {}
+//! The Lambda function behind the queue: wake-ups, dead letters and finish callbacks.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bk_plugin_aws::function::poll_tick(bk_plugins::project())
+}

@@ -9,7 +9,7 @@ use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_kit::project::Registry;
-use bk_plugin_kit::protocol::{self, Front, ProtocolSettings, Service};
+use bk_plugin_kit::protocol::{self, Front, Service};
 use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::worker::Worker;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
@@ -78,12 +78,14 @@ fn engine(
         let port = listener.local_addr().map_or(settings.port, |address| address.port());
         format!("http://127.0.0.1:{port}/bk_plugin")
     });
+    let finish_callbacks = HttpFinishCallbackClient::new(shared.development);
+    finish_callbacks.prepare()?;
     Ok(Engine::new(EngineParts {
         registry: Arc::new(registry),
         table: store.clone(),
         queue: store.clone(),
         clock: Arc::new(SystemClock),
-        finish_callbacks: Arc::new(HttpFinishCallbackClient::new(shared.development)?),
+        finish_callbacks: Arc::new(finish_callbacks),
         keys: Arc::new(keys),
         callback_base,
         limits: shared.limits,
@@ -91,29 +93,20 @@ fn engine(
 }
 
 fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
-    let shared = &settings.shared;
-    Service::new(
-        Arc::clone(engine),
-        ProtocolSettings {
-            development: shared.development,
-            body_limit: shared.body_limit,
-            request_timeout: shared.limits.lease(),
-            ..ProtocolSettings::new(&shared.app_id, shared.time_zone.clone())
-        },
-    )
+    Service::new(Arc::clone(engine), settings.shared.protocol())
 }
 
 fn routes(service: &Arc<Service>, engine: &Arc<Engine>, log: &Log) -> Front {
     let mut groups = health::routes(Arc::clone(engine))
-        .merge(protocol::meta_routes(service))
+        .merge(protocol::meta_routes(service.description()))
         .merge(protocol::invoke_routes(service))
         .merge(protocol::callback_routes(service))
         .merge(protocol::schedule_routes(service))
-        .merge(protocol::document_routes(service));
+        .merge(protocol::document_routes(service.description()));
     if let Some(log) = &log.invocations {
         groups = groups.merge(protocol::log_routes(service, log.clone()));
     }
-    protocol::serve(service, groups)
+    protocol::serve(service.description(), groups)
 }
 
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bk_plugin_kit::settings::{Reader, SettingErrors, Settings};
+use bk_plugin_kit::settings::{self, Reader, SettingErrors, Settings};
 use bk_plugin_kit::worker::WorkerOptions;
 
 /// Everything the server is told. `docs/configuration.md` has every variable.
@@ -37,7 +37,7 @@ impl ServerSettings {
             store: store(&mut reader),
             state_limit: reader.number("BK_PLUGIN_STATE_LIMIT", 4 * 1024 * 1024, 1024..=256 * 1024 * 1024),
             worker,
-            log: log(&mut reader),
+            log: settings::log(&mut reader),
             shared,
         };
         reader.finish(settings)
@@ -55,14 +55,6 @@ fn store(reader: &mut Reader<'_>) -> PathBuf {
             PathBuf::new()
         }
     }
-}
-
-fn log(reader: &mut Reader<'_>) -> tracing_subscriber::filter::Targets {
-    let text = reader.text("BK_PLUGIN_LOG").unwrap_or_else(|| "info".to_owned());
-    text.parse().unwrap_or_else(|error| {
-        reader.wrong("BK_PLUGIN_LOG", format!("{text:?} is not a level or a list target=level: {error}"));
-        tracing_subscriber::filter::Targets::new()
-    })
 }
 
 #[cfg(test)]

@@ -11,26 +11,29 @@ mod callback;
 mod dead_letter;
 mod finish;
 mod invoke;
+mod occasion;
 mod step;
 #[cfg(test)]
 mod tests;
 mod wake_up;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::callback_token::{CallbackKeys, CallbackUrls};
 use crate::clock::{Clock, Timestamp};
-use crate::ids::{LeaseToken, TraceId};
+use crate::ids::TraceId;
 use crate::project::Registry;
 use crate::queue::{Message, Queue, WakeUp};
-use crate::record::{Lease, Record};
+use crate::record::Record;
 use crate::table::{BackOff, StoreError, Table};
 
 pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
 pub use invoke::{Invoked, UnknownVersion};
+pub use occasion::Occasion;
 
 /// Times and numbers the engine keeps to.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +112,8 @@ pub struct EngineParts {
     pub limits: Limits,
 }
 
-/// Runs invocations.
+/// Runs invocations. A clone is the same engine.
+#[derive(Clone)]
 pub struct Engine {
     registry: Arc<Registry>,
     table: Arc<dyn Table>,
@@ -119,6 +123,7 @@ pub struct Engine {
     keys: Arc<CallbackKeys>,
     urls: Arc<CallbackUrls>,
     limits: Limits,
+    occasion: Occasion,
 }
 
 /// What is to be done with a message that was handled.
@@ -144,6 +149,7 @@ impl Engine {
             keys: parts.keys,
             urls: Arc::new(urls),
             limits: parts.limits,
+            occasion: Occasion::default(),
         }
     }
 
@@ -166,14 +172,23 @@ impl Engine {
         if crashes >= self.limits.max_receive_count {
             return self.dead_letter(&message).await;
         }
+        let engine = self.in_trace_of(&message);
         let handled = match &message {
-            Message::WakeUp(wake_up) => self.wake_up(wake_up).await,
-            Message::Finish(finish) => self.finish(finish).await,
+            Message::WakeUp(wake_up) => engine.wake_up(wake_up).await,
+            Message::Finish(finish) => engine.finish(finish).await,
         };
         match handled {
             Ok(handled) => handled,
-            Err(error) => self.weather(&message, &error).await,
+            Err(error) => engine.weather(&message, &error).await,
         }
+    }
+
+    /// What a message leads to belongs to the trace of the message.
+    fn in_trace_of(&self, message: &Message) -> Cow<'_, Self> {
+        if message.trace().is_empty() {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(self.on(Occasion { trace: message.trace().clone(), ..self.occasion }))
     }
 
     /// The record of an invocation; `None` if there is no such invocation (one that ended in its first step
@@ -204,18 +219,11 @@ impl Engine {
             }
             Message::Finish(_) => (message.clone(), Self::WEATHER.longest),
         };
-        match self.queue.send(&copy, delay.min(self.queue.longest_delay())).await {
-            Ok(()) => Handled::Delete,
-            Err(_) => Handled::Leave,
-        }
+        self.set_aside(&copy, 1, delay).await
     }
 
     const WEATHER: BackOff = BackOff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
     const RETRY: BackOff = BackOff { first: Duration::from_millis(20), longest: Duration::from_secs(2) };
-
-    fn patience(&self) -> Timestamp {
-        self.clock.now() + self.limits.store_patience
-    }
 
     /// Asks a store again, with back-off, until it answers or `until` has passed. After that nothing is asked
     /// at all: a process that stood still meanwhile must not write what nobody waits for any more, as the
@@ -244,13 +252,10 @@ impl Engine {
         unreachable!("the loop ends only by returning")
     }
 
-    fn new_lease(&self, now: Timestamp) -> Lease {
-        Lease { token: LeaseToken::random(), until: now + self.limits.lease() }
-    }
-
     /// Sends a wake-up for when it is due, or as far as the queue's longest delay reaches.
     async fn send_wake_up(&self, wake_up: WakeUp, until: Timestamp) -> Result<(), StoreError> {
         let delay = wake_up.due_at.since(self.clock.now()).min(self.queue.longest_delay());
+        let wake_up = WakeUp { trace: self.occasion.trace.clone(), ..wake_up };
         let message = Message::WakeUp(wake_up);
         self.patiently(until, || self.queue.send(&message, delay)).await
     }

@@ -2,6 +2,7 @@
 //! this machine can reach by accident of where it runs: the metadata service above all.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,9 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Posts over HTTP and HTTPS, follows no redirect, and connects to the address it has checked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct HttpFinishCallbackClient {
-    client: reqwest::Client,
+    /// Made when it is first needed: reading the machine's certificates takes a while, and a Lambda function
+    /// that is started for something else need not wait for it.
+    client: OnceLock<reqwest::Client>,
     allowed: Allowed,
 }
 
@@ -33,18 +36,29 @@ pub struct ClientError(#[from] reqwest::Error);
 impl HttpFinishCallbackClient {
     /// A client; certificates are checked against the machine's own list. In development it may post to this
     /// machine itself.
-    pub fn new(development: bool) -> Result<Self, ClientError> {
+    pub fn new(development: bool) -> Self {
+        Self { client: OnceLock::new(), allowed: Allowed { loopback: development } }
+    }
+
+    /// Makes now what is otherwise made for the first post, and says if that cannot be done.
+    pub fn prepare(&self) -> Result<(), ClientError> {
+        self.client().map(drop)
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, ClientError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         crate::tls::install();
-        let allowed = Allowed { loopback: development };
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())
             // A proxy would resolve names where they cannot be checked.
             .no_proxy()
-            .dns_resolver(CheckedResolver(allowed))
+            .dns_resolver(CheckedResolver(self.allowed))
             .user_agent(concat!("bk-plugin-framework-rust/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, allowed })
+        Ok(self.client.get_or_init(|| client))
     }
 }
 
@@ -54,8 +68,8 @@ impl FinishCallbackClient for HttpFinishCallbackClient {
         let url = reqwest::Url::parse(&finish_callback.url)
             .map_err(|error| PostError(format!("plugin_callback_info.url is not a URL: {error}")))?;
         self.allowed.check(&url)?;
-        let mut answer = self
-            .client
+        let client = self.client().map_err(|error| PostError(error.to_string()))?;
+        let mut answer = client
             .post(url)
             .json(&finish_callback.data)
             .send()
@@ -172,7 +186,7 @@ mod tests {
     use crate::JsonObject;
 
     async fn post_to(url: String) -> Result<(), PostError> {
-        let client = HttpFinishCallbackClient::new(true).unwrap();
+        let client = HttpFinishCallbackClient::new(true);
         client.post(&FinishCallback { url, data: JsonObject::new() }).await
     }
 

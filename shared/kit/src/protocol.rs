@@ -16,6 +16,7 @@ mod envelope;
 mod exact_integers;
 mod front;
 mod gateway;
+mod gateway_jwt;
 mod invalid_input;
 mod invocation_log;
 mod invoke;
@@ -35,17 +36,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::Engine;
+use crate::clock::{Clock, Timestamp};
+use crate::engine::{Engine, Occasion};
+use crate::project::Registry;
+use crate::trace_context::TraceContext;
 
 pub use author_routes::Caller;
 pub use front::{Front, serve};
+pub use gateway::Admission;
+pub use gateway_jwt::{GatewayJwt, InvalidPublicKey};
 pub use invocation_log::InvocationLog;
 pub use time_zone::{UnknownTimeZone, time_zone};
+
+/// When whoever serves a request is killed: put into the extensions of a request by a runtime that does so, as
+/// AWS Lambda. What the request leads to comes to its end before.
+#[derive(Debug, Clone, Copy)]
+pub struct EndsAt(pub Timestamp);
 
 /// What the routes are told by whoever mounts them.
 #[derive(Debug, Clone)]
@@ -54,8 +66,8 @@ pub struct ProtocolSettings {
     pub app_code: String,
     /// Version of what serves the routes, as `meta` shows it.
     pub runtime_version: String,
-    /// Development mode: calls need not come through the gateway, and logs can be read.
-    pub development: bool,
+    /// Who may call what is not for everybody.
+    pub admission: Admission,
     /// The largest body of a request, in bytes.
     pub body_limit: usize,
     /// How long a request may take before it is answered 504.
@@ -77,7 +89,7 @@ impl ProtocolSettings {
         Self {
             app_code: app_code.into(),
             runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
-            development: false,
+            admission: Admission::Gateway(None),
             body_limit: Self::BODY_LIMIT,
             request_timeout: Self::REQUEST_TIMEOUT,
             time_zone,
@@ -85,18 +97,39 @@ impl ProtocolSettings {
     }
 }
 
-/// What all routes share.
-pub struct Service {
-    engine: Arc<Engine>,
+/// What is told of a plugin: all that `meta`, `detail` and the documents need. There is no engine in it, so that
+/// a function that only tells links no store.
+pub struct Description {
+    registry: Arc<Registry>,
     settings: ProtocolSettings,
-    /// First steps that go on without their caller's connection.
-    steps: TaskTracker,
-    /// The author's `plugin_api` routes as `plugin_api_dispatch` calls them.
-    plugin_api: Router,
+    clock: Arc<dyn Clock>,
     /// The answer to `meta`: it never changes while the process lives.
     meta: Bytes,
     /// The answers to `detail`, by version.
     details: HashMap<String, Bytes>,
+}
+
+impl Description {
+    /// The description of the versions in `registry`.
+    pub fn new(registry: Arc<Registry>, settings: ProtocolSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            meta: meta::answer(&registry, &settings),
+            details: detail::answers(&registry),
+            registry,
+            settings,
+            clock,
+        })
+    }
+}
+
+/// What the routes share that run something.
+pub struct Service {
+    engine: Arc<Engine>,
+    description: Arc<Description>,
+    /// First steps that go on without their caller's connection.
+    steps: TaskTracker,
+    /// The author's `plugin_api` routes as `plugin_api_dispatch` calls them.
+    plugin_api: Router,
 }
 
 impl Service {
@@ -104,14 +137,28 @@ impl Service {
     pub fn new(engine: Arc<Engine>, settings: ProtocolSettings) -> Arc<Self> {
         let registry = engine.registry();
         let plugin_api = author_routes::mount(author_routes::PLUGIN_API, &registry.routes().plugin_api);
+        let description = Description::new(Arc::clone(registry), settings, Arc::clone(engine.clock()));
         Arc::new(Self {
             plugin_api: front::with_either_slash(plugin_api),
-            meta: meta::answer(registry, &settings),
-            details: detail::answers(registry),
             steps: TaskTracker::new(),
             engine,
-            settings,
+            description,
         })
+    }
+
+    /// What it tells of its plugin.
+    pub fn description(&self) -> &Arc<Description> {
+        &self.description
+    }
+
+    fn settings(&self) -> &ProtocolSettings {
+        &self.description.settings
+    }
+
+    /// The engine for what one request leads to.
+    fn engine_for(&self, request: &Request) -> Engine {
+        let ends_at = request.extensions().get().map(|EndsAt(at)| *at);
+        self.engine.on(Occasion { ends_at, trace: TraceContext::of(request.headers()) })
     }
 
     /// Returns when every first step has come to its end, those included whose caller hung up. To be awaited
@@ -123,11 +170,11 @@ impl Service {
 }
 
 /// `meta` and `detail`: what the plugin is.
-pub fn meta_routes(service: &Arc<Service>) -> Router {
+pub fn meta_routes(description: &Arc<Description>) -> Router {
     Router::new()
         .route("/bk_plugin/meta", get(meta::meta))
         .route("/bk_plugin/detail/{version}", get(detail::detail))
-        .with_state(Arc::clone(service))
+        .with_state(Arc::clone(description))
 }
 
 /// `invoke`, `plugin_api_dispatch` and the author's own routes: what comes through the gateway.
@@ -156,19 +203,19 @@ pub fn schedule_routes(service: &Arc<Service>) -> Router {
 /// `logs`: what the steps of an invocation logged. There are none outside development, where logs are for
 /// the operator's own collection and not for callers.
 pub fn log_routes(service: &Arc<Service>, log: InvocationLog) -> Router {
-    if !service.settings.development {
+    if !service.settings().admission.is_development() {
         return Router::new();
     }
     Router::new()
         .route("/bk_plugin/logs/{trace_id}", get(logs::logs))
-        .with_state(logs::LogState { service: Arc::clone(service), log })
+        .with_state(logs::LogState { description: Arc::clone(&service.description), log })
 }
 
 /// `/schema/` and `/swagger/`: the OpenAPI document and a page that shows it.
-pub fn document_routes(service: &Arc<Service>) -> Router {
+pub fn document_routes(description: &Arc<Description>) -> Router {
     Router::new()
         .route("/schema", get(documents::schema))
         .route("/swagger", get(documents::swagger_page))
         .route("/swagger/{file}", get(documents::swagger_file))
-        .with_state(Arc::clone(service))
+        .with_state(Arc::clone(description))
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::ids::{Receipt, TraceId};
 use crate::table::StoreError;
+use crate::trace_context::TraceContext;
 
 /// What a message asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,14 @@ impl Message {
         before.saturating_add(receive_count.saturating_sub(1))
     }
 
+    /// The trace that the message belongs to.
+    pub fn trace(&self) -> &TraceContext {
+        match self {
+            Self::WakeUp(wake_up) => &wake_up.trace,
+            Self::Finish(finish) => &finish.trace,
+        }
+    }
+
     /// The same message, and copies of it, knowing of these crashes.
     pub(crate) fn knowing(&self, crashes: u32) -> Self {
         match self {
@@ -70,12 +79,16 @@ pub struct WakeUp {
     /// message, and a step that kills its runner must not begin its count anew with it.
     #[serde(default)]
     pub crashes: u32,
+    /// The trace it belongs to: that of the call or the callback it goes back to.
+    #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
+    pub trace: TraceContext,
 }
 
 impl WakeUp {
     /// Asks for the step after `after_step` committed ones, from `due_at` on.
     pub fn for_step(trace_id: TraceId, after_step: u32, due_at: Timestamp) -> Self {
-        Self { trace_id, after_step, due_at, receipt: None, put_backs: 0, crashes: 0 }
+        let trace = TraceContext::default();
+        Self { trace_id, after_step, due_at, receipt: None, put_backs: 0, crashes: 0, trace }
     }
 
     /// Asks for a step that is given a callback.
@@ -91,6 +104,16 @@ pub struct Finish {
     pub trace_id: TraceId,
     /// Posts that failed so far.
     pub attempt: u32,
+    /// The trace it belongs to.
+    #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
+    pub trace: TraceContext,
+}
+
+impl Finish {
+    /// Asks for the first post.
+    pub fn first(trace_id: TraceId) -> Self {
+        Self { trace_id, attempt: 0, trace: TraceContext::default() }
+    }
 }
 
 /// A message as it was received.

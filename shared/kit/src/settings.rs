@@ -6,10 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing_subscriber::filter::Targets;
 
 use crate::engine::Limits;
-use crate::protocol::{self, ProtocolSettings};
+use crate::protocol::{self, Admission, GatewayJwt, ProtocolSettings};
 
 /// One variable with a value that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,8 @@ pub struct Settings {
     pub development: bool,
     /// BKPAAS_ENVIRONMENT: dev, stag or prod.
     pub environment: String,
+    /// BK_PLUGIN_AUTH, with what it needs: who may call `invoke`, `plugin_api_dispatch` and the author's routes.
+    pub admission: Admission,
     /// BK_PLUGIN_CALLBACK_KEY: keys of the operator's own for callback tokens; the first mints.
     pub callback_keys: Vec<SecretString>,
     /// BK_PLUGIN_CALLBACK_DAYS: how long a callback URL is accepted.
@@ -106,10 +109,7 @@ const DAY: Duration = Duration::from_hours(24);
 impl Settings {
     /// Reads what `reader` knows.
     pub fn read(reader: &mut Reader<'_>) -> Self {
-        let environment = reader.text("BKPAAS_ENVIRONMENT").unwrap_or_else(|| "dev".to_owned());
-        if !["dev", "stag", "prod"].contains(&environment.as_str()) {
-            reader.wrong("BKPAAS_ENVIRONMENT", format!("{environment:?} is not dev, stag or prod"));
-        }
+        let environment = environment(reader);
         let development = environment == "dev";
         let app_secret = reader.secret("BKPAAS_APP_SECRET");
         if app_secret.is_none() && !development {
@@ -118,12 +118,9 @@ impl Settings {
                 "is required outside development: callback tokens are made with it",
             );
         }
-        let app_id = reader.text("BKPAAS_APP_ID");
-        if app_id.is_none() && !development {
-            reader.wrong("BKPAAS_APP_ID", "is required outside development: it is the plugin's code");
-        }
         Self {
-            app_id: app_id.unwrap_or_else(|| "bk-plugin-demo".to_owned()),
+            admission: admission(reader, development),
+            app_id: app_id(reader, development),
             app_secret,
             development,
             callback_keys: reader
@@ -136,12 +133,95 @@ impl Settings {
             callback_base: callback_base(reader, &environment),
             environment,
             limits: limits(reader),
-            body_limit: reader.number(
-                "BK_PLUGIN_BODY_LIMIT",
-                ProtocolSettings::BODY_LIMIT,
-                1024..=1024 * 1024 * 1024,
-            ),
+            body_limit: body_limit(reader),
             time_zone: time_zone(reader),
+        }
+    }
+
+    /// The settings of the routes.
+    pub fn protocol(&self) -> ProtocolSettings {
+        ProtocolSettings {
+            admission: self.admission.clone(),
+            body_limit: self.body_limit,
+            request_timeout: self.limits.lease(),
+            ..ProtocolSettings::new(&self.app_id, self.time_zone.clone())
+        }
+    }
+
+    /// The settings of the routes that are for everybody, for whoever serves only these: no secret is needed.
+    pub fn read_public(reader: &mut Reader<'_>) -> ProtocolSettings {
+        let development = environment(reader) == "dev";
+        let asks_nobody = reader.text("BK_PLUGIN_AUTH").is_none_or(|auth| auth == "none");
+        ProtocolSettings {
+            admission: if development && asks_nobody { Admission::Development } else { Admission::Anyone },
+            body_limit: body_limit(reader),
+            ..ProtocolSettings::new(app_id(reader, development), time_zone(reader))
+        }
+    }
+}
+
+/// BK_PLUGIN_LOG: what is logged.
+pub fn log(reader: &mut Reader<'_>) -> Targets {
+    let text = reader.text("BK_PLUGIN_LOG").unwrap_or_else(|| "info".to_owned());
+    text.parse().unwrap_or_else(|error| {
+        reader.wrong("BK_PLUGIN_LOG", format!("{text:?} is not a level or a list target=level: {error}"));
+        Targets::new()
+    })
+}
+
+fn environment(reader: &mut Reader<'_>) -> String {
+    let environment = reader.text("BKPAAS_ENVIRONMENT").unwrap_or_else(|| "dev".to_owned());
+    if !["dev", "stag", "prod"].contains(&environment.as_str()) {
+        reader.wrong("BKPAAS_ENVIRONMENT", format!("{environment:?} is not dev, stag or prod"));
+    }
+    environment
+}
+
+fn app_id(reader: &mut Reader<'_>, development: bool) -> String {
+    let app_id = reader.text("BKPAAS_APP_ID");
+    if app_id.is_none() && !development {
+        reader.wrong("BKPAAS_APP_ID", "is required outside development: it is the plugin's code");
+    }
+    app_id.unwrap_or_else(|| "bk-plugin-demo".to_owned())
+}
+
+fn body_limit(reader: &mut Reader<'_>) -> usize {
+    reader.number("BK_PLUGIN_BODY_LIMIT", ProtocolSettings::BODY_LIMIT, 1024..=1024 * 1024 * 1024)
+}
+
+fn admission(reader: &mut Reader<'_>, development: bool) -> Admission {
+    let by_default = if development { "none" } else { "gateway" };
+    match reader.text("BK_PLUGIN_AUTH").as_deref().unwrap_or(by_default) {
+        "gateway" => Admission::Gateway(gateway(reader)),
+        "api_key" => match reader.secret("BK_PLUGIN_API_KEY") {
+            Some(key) if key.expose_secret().len() >= SHORTEST_API_KEY => return Admission::ApiKey(key),
+            _ => {
+                let problem = "must have at least 16 characters where BK_PLUGIN_AUTH is api_key";
+                reader.wrong("BK_PLUGIN_API_KEY", problem);
+                Admission::Gateway(None)
+            }
+        },
+        // Callers were asked in front of the routes, by AWS.
+        "iam" => Admission::Anyone,
+        "none" if development => Admission::Development,
+        "none" => Admission::Anyone,
+        other => {
+            reader.wrong("BK_PLUGIN_AUTH", format!("{other:?} is not gateway, api_key, iam or none"));
+            Admission::Gateway(None)
+        }
+    }
+}
+
+const SHORTEST_API_KEY: usize = 16;
+
+/// The gateway whose JWTs are accepted, if its public key is known.
+fn gateway(reader: &mut Reader<'_>) -> Option<GatewayJwt> {
+    let public_key = reader.text("BK_APIGW_PUBLIC_KEY")?;
+    match GatewayJwt::new(&public_key, reader.text("BK_APIGW_NAME").as_deref()) {
+        Ok(gateway) => Some(gateway),
+        Err(invalid) => {
+            reader.wrong("BK_APIGW_PUBLIC_KEY", invalid.to_string());
+            None
         }
     }
 }
@@ -232,6 +312,35 @@ mod tests {
         let public = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
         assert_eq!(base(&[public]).unwrap(), "https://plugin.example.com/bk_plugin");
         assert_eq!(base(&[]), None);
+    }
+
+    #[test]
+    fn who_may_call() {
+        const PUBLIC_KEY: &str = include_str!("../tests/data/gateway_test_key.pub.pem");
+        const LONG: &str = "0123456789abcdef";
+        let admission = |variables: &[(&str, &str)]| read(variables).map(|settings| settings.admission);
+        let said = |variables: &[(&str, &str)]| admission(variables).unwrap_err().to_string();
+        let prod = |name, value| {
+            [
+                ("BKPAAS_ENVIRONMENT", "prod"),
+                ("BKPAAS_APP_ID", "a"),
+                ("BKPAAS_APP_SECRET", "s"),
+                (name, value),
+            ]
+        };
+        assert!(matches!(admission(&[]), Ok(Admission::Development)));
+        assert!(matches!(admission(&prod("TZ", "UTC")), Ok(Admission::Gateway(None))));
+        assert!(matches!(
+            admission(&prod("BK_APIGW_PUBLIC_KEY", PUBLIC_KEY)),
+            Ok(Admission::Gateway(Some(_)))
+        ));
+        assert!(matches!(admission(&prod("BK_PLUGIN_AUTH", "none")), Ok(Admission::Anyone)));
+        assert!(matches!(admission(&[("BK_PLUGIN_AUTH", "iam")]), Ok(Admission::Anyone)));
+        let key = [("BK_PLUGIN_AUTH", "api_key"), ("BK_PLUGIN_API_KEY", LONG)];
+        assert!(matches!(admission(&key), Ok(Admission::ApiKey(_))));
+        assert!(said(&key[..1]).contains("BK_PLUGIN_API_KEY"));
+        assert!(said(&[("BK_PLUGIN_AUTH", "all")]).contains("BK_PLUGIN_AUTH"));
+        assert!(said(&prod("BK_APIGW_PUBLIC_KEY", "x")).contains("BK_APIGW_PUBLIC_KEY"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bk_plugin_kit::ids::{Receipt, TraceId};
 use bk_plugin_kit::queue::{Delivery, Finish, Message, Queue, WakeUp};
+use bk_plugin_kit::trace_context::TraceContext;
 use tokio::task::JoinHandle;
 
 use crate::QueueStore;
@@ -41,7 +42,7 @@ const NOW: Duration = Duration::ZERO;
 const MOMENT: Duration = Duration::from_millis(1);
 
 fn message(attempt: u32) -> Message {
-    Message::Finish(Finish { trace_id: TraceId::random(), attempt })
+    Message::Finish(Finish { attempt, ..Finish::first(TraceId::random()) })
 }
 
 async fn send(queue: &dyn Queue, delay: Duration) -> Message {
@@ -94,8 +95,12 @@ pub async fn messages_read_back_as_they_were_sent(store: &dyn QueueStore) {
         receipt: Some(Receipt::random()),
         put_backs: u32::MAX,
         crashes: 1,
+        trace: TraceContext {
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            ..TraceContext::default()
+        },
     };
-    let plain = WakeUp { receipt: None, put_backs: 0, ..wake_up.clone() };
+    let plain = WakeUp { receipt: None, put_backs: 0, trace: TraceContext::default(), ..wake_up.clone() };
     for sent in [Message::WakeUp(wake_up), Message::WakeUp(plain), message(3)] {
         queue.send(&sent, NOW).await.unwrap();
         let delivery = one(receive(&*queue).await);

@@ -8,7 +8,8 @@ use bk_plugin_kit::callback_token::CallbackKeys;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::project::Project;
 use bk_plugin_kit::protocol::{
-    Front, ProtocolSettings, Service, callback_routes, invoke_routes, schedule_routes, serve, time_zone,
+    Admission, Front, ProtocolSettings, Service, callback_routes, invoke_routes, schedule_routes, serve,
+    time_zone,
 };
 
 use crate::plugin::{Other, Scripted};
@@ -50,18 +51,18 @@ impl Machines {
         };
         let service = |process| {
             let mut settings = ProtocolSettings::new("simulated", zone.clone());
-            settings.development = true;
+            settings.admission = Admission::Development;
             settings.request_timeout = Duration::from_secs(90);
             Service::new(engine(process, true), settings)
         };
         let (invoke, schedule) = (service(INVOKER), service(READER));
         Self {
             runners: (0..RUNNERS).map(|runner| [engine(runner, true), engine(runner, false)]).collect(),
-            invoke: serve(&invoke, invoke_routes(&invoke)),
-            schedule: serve(&schedule, schedule_routes(&schedule)),
+            invoke: serve(invoke.description(), invoke_routes(&invoke)),
+            schedule: serve(schedule.description(), schedule_routes(&schedule)),
             callbacks: (FIRST_CALLER..FIRST_CALLER + CALLERS)
                 .map(service)
-                .map(|service| serve(&service, callback_routes(&service)))
+                .map(|service| serve(service.description(), callback_routes(&service)))
                 .collect(),
         }
     }

@@ -1,7 +1,10 @@
 //! A message that was received too often without having been deleted: its step kills whoever runs it.
 
+use std::time::Duration;
+
 use super::step::Ended;
 use super::{Engine, Handled};
+use crate::ids::TraceId;
 use crate::queue::{Message, WakeUp};
 use crate::table::{Claim, StoreError};
 
@@ -9,19 +12,44 @@ impl Engine {
     /// Handles a message from the dead-letter queue: ends the invocation in FAIL and says why.
     pub async fn dead_letter(&self, message: &Message) -> Handled {
         let handled = match message {
-            Message::WakeUp(wake_up) => self.dead_wake_up(wake_up).await,
+            Message::WakeUp(wake_up) => self.in_trace_of(message).dead_wake_up(wake_up, never_ended).await,
             Message::Finish(finish) => {
                 tracing::error!(trace_id = %finish.trace_id, "finish callback given up: posting it kept failing");
                 self.table.settle(&finish.trace_id).await.map(|()| Handled::Delete)
             }
         };
-        handled.unwrap_or_else(|error| {
-            tracing::warn!(trace_id = %message.trace_id(), %error, "dead letter left for later");
-            Handled::Leave
-        })
+        handled.unwrap_or_else(|error| left_for_later(message.trace_id(), &error))
     }
 
-    async fn dead_wake_up(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+    /// Handles a message from the dead-letter queue of which only the invocation's name can be read, for the
+    /// reason `why`: what it asked for will not be asked for again, so the invocation ends in FAIL. One that
+    /// waits for a callback goes on waiting: callbacks have wake-ups of their own.
+    pub async fn unreadable_dead_letter(&self, trace_id: &TraceId, why: &str) -> Handled {
+        let handled = async {
+            let Some(record) = self.table.read(trace_id).await? else { return Ok(Handled::Delete) };
+            let wake_up = WakeUp::for_step(trace_id.clone(), record.invoke_count, self.clock.now());
+            let err =
+                |step| format!("plugin schedule failed: the wake-up for step {step} cannot be read: {why}");
+            self.dead_wake_up(&wake_up, err).await
+        };
+        handled.await.unwrap_or_else(|error| left_for_later(trace_id, &error))
+    }
+
+    /// Puts a copy of a message that knows of its crashes back into the queue, to be received after `delay`:
+    /// what may kill its runner is not run beside others.
+    pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
+        let copy = message.knowing(message.crashes(receive_count));
+        match self.queue.send(&copy, delay.min(self.queue.longest_delay())).await {
+            Ok(()) => Handled::Delete,
+            Err(_) => Handled::Leave,
+        }
+    }
+
+    async fn dead_wake_up(
+        &self,
+        wake_up: &WakeUp,
+        err: impl Fn(u32) -> String,
+    ) -> Result<Handled, StoreError> {
         let now = self.clock.now();
         if wake_up.due_at > now {
             // A hop of a long wait: no step was started, so none can have killed its runner.
@@ -31,11 +59,8 @@ impl Engine {
         match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => {
                 let step = record.invoke_count + 1;
-                tracing::error!(trace_id = %record.trace_id, step, "the step never came to its end: FAIL");
-                let err = format!(
-                    "plugin schedule failed: step {step} was started again and again and never came to its \
-                     end; the process that runs it crashes or is killed"
-                );
+                let err = err(step);
+                tracing::error!(trace_id = %record.trace_id, step, err, "a dead letter: FAIL");
                 self.send_and_commit(wake_up, Ended::fail(err), &record, &lease).await
             }
             // Its last runner may still be alive; a copy would start the count anew.
@@ -43,4 +68,16 @@ impl Engine {
             Claim::Refused(record) => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
         }
     }
+}
+
+fn never_ended(step: u32) -> String {
+    format!(
+        "plugin schedule failed: step {step} was started again and again and never came to its end; the \
+         process that runs it crashes or is killed"
+    )
+}
+
+fn left_for_later(trace_id: &TraceId, error: &StoreError) -> Handled {
+    tracing::warn!(%trace_id, %error, "dead letter left for later");
+    Handled::Leave
 }

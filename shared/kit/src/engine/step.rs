@@ -7,6 +7,7 @@ use super::Engine;
 use crate::clock::Timestamp;
 use crate::context::StepFacts;
 use crate::ids::TraceId;
+use crate::metrics::StepMetrics;
 use crate::plugin::{Callback, CallbackWait, Event, Next};
 use crate::record::{Deadline, Record, State};
 use crate::table::Commit;
@@ -81,6 +82,13 @@ fn bounded(mut err: String) -> String {
 }
 
 impl Phase {
+    fn metrics(self) -> StepMetrics {
+        match self {
+            Self::Execute => StepMetrics::Execute,
+            Self::Schedule => StepMetrics::Schedule,
+        }
+    }
+
     fn failed(self, message: &str) -> String {
         match self {
             Self::Execute => format!("plugin execute failed: {message}"),
@@ -136,7 +144,7 @@ impl Engine {
             let message = format!("version {plugin_version} is not deployed any more");
             return Ended::fail(phase.failed(&message));
         };
-        let limit = self.limits.step_time_limit;
+        let (limit, begun) = (self.step_time_limit(), self.clock.now());
         let span = tracing::info_span!(
             "step",
             trace_id = %input.facts.trace_id,
@@ -154,7 +162,16 @@ impl Engine {
             log_end(&stepped);
             stepped
         };
-        Ended::from_stepped(stepped.instrument(span).await, phase)
+        let metrics = phase.metrics();
+        metrics.begun(plugin_version);
+        let stepped = stepped.instrument(span).await;
+        metrics.ended(plugin_version, self.clock.now().since(begun));
+        match stepped {
+            Stepped::Next { .. } => {}
+            Stepped::Failed { .. } | Stepped::Invalid { .. } => metrics.failed(plugin_version),
+            Stepped::Unexpected { .. } => metrics.raised(plugin_version),
+        }
+        Ended::from_stepped(stepped, phase)
     }
 
     /// What is written of the end of a step.

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::step::Ended;
 use super::*;
-use crate::ids::Receipt;
+use crate::ids::{LeaseToken, Receipt};
 use crate::prelude::*;
 use crate::project::Project;
-use crate::record::{FinishCallback, InboxEntry, State};
+use crate::record::{FinishCallback, InboxEntry, Lease, State};
 use crate::table::{Append, Claim, ClaimOn, Commit, Write};
 use crate::testing::{ManualClock, MemoryStore};
 

@@ -115,7 +115,8 @@ impl Engine {
     }
 
     pub(super) async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
-        let message = Message::Finish(Finish { trace_id: record.trace_id.clone(), attempt: 0 });
+        let trace = self.occasion.trace.clone();
+        let message = Message::Finish(Finish { trace, ..Finish::first(record.trace_id.clone()) });
         self.patiently(self.patience(), || self.queue.send(&message, Duration::ZERO)).await
     }
 

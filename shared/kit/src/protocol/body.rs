@@ -64,7 +64,7 @@ pub(super) async fn discard(mut body: Body) {
 impl Service {
     /// The whole body.
     pub(super) async fn read_body(&self, request: Request) -> Result<Bytes, Failure> {
-        let limit = self.settings.body_limit;
+        let limit = self.settings().body_limit;
         let mut body = request.into_body();
         match Limited::new(&mut body, limit).collect().await {
             Ok(read) => Ok(read.to_bytes()),
@@ -79,7 +79,7 @@ impl Service {
     /// What a rejection of axum's with this status says of a body.
     pub(super) fn unread(&self, status: StatusCode) -> Failure {
         match status {
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::body_too_large(self.settings.body_limit),
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::body_too_large(self.settings().body_limit),
             _ => Failure::bad_request(UNREADABLE),
         }
     }

@@ -99,11 +99,12 @@ pub(super) async fn callback(
 }
 
 async fn accept(service: &Service, token: &str, request: Request) -> Result<CallbackAnswer, Rejected> {
+    let engine = service.engine_for(&request);
     let body = service.read_body(request).await?;
     if body.is_empty() {
         return Err(Rejected::new(StatusCode::BAD_REQUEST, "the body is empty; it must be a JSON value"));
     }
-    let trace_id = service.engine.callback(token, parse_json(&body)?).await?;
+    let trace_id = engine.callback(token, parse_json(&body)?).await?;
     tracing::info!(%trace_id, "callback accepted");
     Ok(CallbackAnswer { result: true, message: "callback success".to_owned() })
 }

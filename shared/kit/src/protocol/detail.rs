@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::Service;
+use super::Description;
 use super::envelope::{Envelope, Failure, json_bytes};
 use super::gateway::{Admitted, AnyCaller};
 use super::segment::Segment;
@@ -37,11 +37,11 @@ pub(super) fn answers(registry: &Registry) -> HashMap<String, Bytes> {
 )]
 pub(super) async fn detail(
     _: Admitted<AnyCaller>,
-    State(service): State<Arc<Service>>,
+    State(description): State<Arc<Description>>,
     Segment(version): Segment,
 ) -> Result<Response, Failure> {
-    match service.details.get(&version) {
+    match description.details.get(&version) {
         Some(body) => Ok(json_bytes(StatusCode::OK, body.clone())),
-        None => Err(Failure::unknown_version(&version, service.engine.registry().versions())),
+        None => Err(Failure::unknown_version(&version, description.registry.versions())),
     }
 }

@@ -19,6 +19,8 @@ use tower::{Service, ServiceExt as _};
 
 use super::body::discard;
 use super::envelope::Failure;
+use super::{Description, EndsAt};
+use crate::clock::Clock;
 use crate::version::panic_text;
 
 /// Stands in the extensions of an answer that no route gave.
@@ -33,11 +35,12 @@ pub(super) struct NoRoute;
 ///   author's with a fallback of its own gets what its routes leave as it came;
 /// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a
 ///   request that takes too long 504, all in the envelope.
-pub fn serve(service: &super::Service, routes: Router) -> Front {
+pub fn serve(description: &Description, routes: Router) -> Front {
     Front(Arc::new(Inner {
         routes: with_either_slash(routes),
-        body_limit: service.settings.body_limit,
-        request_timeout: service.settings.request_timeout,
+        body_limit: description.settings.body_limit,
+        request_timeout: description.settings.request_timeout,
+        clock: Arc::clone(&description.clock),
     }))
 }
 
@@ -47,10 +50,14 @@ pub fn serve(service: &super::Service, routes: Router) -> Front {
 #[derive(Clone)]
 pub struct Front(Arc<Inner>);
 
+/// What is kept back for answering that a request takes too long; at most a quarter of its time.
+const ANSWERING: Duration = Duration::from_millis(500);
+
 struct Inner {
     routes: Router,
     body_limit: usize,
     request_timeout: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl Service<Request> for Front {
@@ -71,8 +78,9 @@ impl Service<Request> for Front {
 impl Inner {
     async fn answer(&self, request: Request) -> Response {
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        let timeout = self.timeout(&request);
         let answered = AssertUnwindSafe(self.route(request)).catch_unwind();
-        match tokio::time::timeout(self.request_timeout, answered).await {
+        match tokio::time::timeout(timeout, answered).await {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
                 let panic = panic_text(&*panic);
@@ -82,11 +90,18 @@ impl Inner {
             }
             Err(_) => {
                 tracing::error!(%method, path = logged(uri.path()), "a request took too long");
-                let seconds = self.request_timeout.as_secs_f64();
+                let seconds = timeout.as_secs_f64();
                 let message = format!("the request took longer than its time limit of {seconds} s");
                 Failure::new(StatusCode::GATEWAY_TIMEOUT, message).into_response()
             }
         }
+    }
+
+    /// How long a request may take: less, if whoever serves it is killed before.
+    fn timeout(&self, request: &Request) -> Duration {
+        let Some(EndsAt(end)) = request.extensions().get() else { return self.request_timeout };
+        let left = end.since(self.clock.now());
+        self.request_timeout.min(left - ANSWERING.min(left / 4))
     }
 
     async fn route(&self, mut request: Request) -> Response {

@@ -1,28 +1,53 @@
-//! Who may call: BlueKing's API gateway vouches for its callers with a JWT in the header `X-Bkapi-JWT`.
-//!
-//! The signature is not verified yet, since no public key can be configured yet. So outside development
-//! nothing that must come through the gateway is answered at all; in development a JWT that is sent must at
-//! least be one, which shows a broken gateway set-up early (the reference answers 500 then).
+//! Who may call what is not for everybody: those for whom BlueKing's API gateway vouches with a JWT in the
+//! header `X-Bkapi-JWT`, or those with the operator's API key.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use sha2::{Digest as _, Sha256};
 
-use super::Service;
 use super::envelope::Failure;
+use super::gateway_jwt::GatewayJwt;
+use super::{Description, Service};
 use crate::JsonObject;
 use crate::clock::Timestamp;
 
 /// The header of the gateway's JWT.
 pub(super) const JWT: HeaderName = HeaderName::from_static("x-bkapi-jwt");
+
+/// The header of the operator's API key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Who may call `invoke`, `plugin_api_dispatch` and the author's routes.
+#[derive(Debug, Clone)]
+pub enum Admission {
+    /// Anyone, in development. A JWT that is sent must at least be one, which shows a broken gateway set-up
+    /// early (the reference answers 500 then).
+    Development,
+    /// Those for whom BlueKing's gateway vouches; nobody, as long as its public key is not known. Callbacks,
+    /// too, must come through the gateway then, as in the reference.
+    Gateway(Option<GatewayJwt>),
+    /// Those with this key in the header `X-Api-Key`.
+    ApiKey(SecretString),
+    /// Anyone who gets here: something in front has asked already, or nobody is to ask.
+    Anyone,
+}
+
+impl Admission {
+    /// Whether this is development.
+    pub fn is_development(&self) -> bool {
+        matches!(self, Self::Development)
+    }
+}
 
 /// Why a caller is not let in. The JWT itself is never repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +60,10 @@ pub(super) enum Refused {
          verify X-Bkapi-JWT with"
     )]
     NoPublicKey,
+    #[error("X-Bkapi-JWT is not accepted: {0}")]
+    Forged(&'static str),
+    #[error("the header X-Api-Key is missing or wrong")]
+    ApiKey,
     #[error("X-Bkapi-JWT is not a JWT: {0}")]
     Unreadable(&'static str),
     #[error("X-Bkapi-JWT has expired")]
@@ -50,16 +79,16 @@ impl IntoResponse for Refused {
 /// Whom a route is for.
 pub(super) trait Audience: Send {
     /// Whether the caller may use it.
-    fn admit(service: &Service, headers: &HeaderMap) -> Result<(), Refused>;
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused>;
 }
 
 /// `meta`, `detail`, `schedule` and the documents: callers come directly to the app, without a JWT.
 pub(super) struct AnyCaller;
 
 impl Audience for AnyCaller {
-    fn admit(service: &Service, headers: &HeaderMap) -> Result<(), Refused> {
-        match headers.get(JWT) {
-            Some(jwt) if service.settings.development => read(jwt, service.engine.clock().now()),
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused> {
+        match (headers.get(JWT), &description.settings.admission) {
+            (Some(jwt), Admission::Development) => read(jwt, description.clock.now()),
             _ => Ok(()),
         }
     }
@@ -69,20 +98,28 @@ impl Audience for AnyCaller {
 pub(super) struct GatewayCaller;
 
 impl Audience for GatewayCaller {
-    fn admit(service: &Service, headers: &HeaderMap) -> Result<(), Refused> {
-        if service.settings.development {
-            return AnyCaller::admit(service, headers);
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused> {
+        match (&description.settings.admission, headers.get(JWT)) {
+            (Admission::Development, _) => AnyCaller::admit(description, headers),
+            (Admission::Anyone, _) => Ok(()),
+            (Admission::ApiKey(key), _) if has_key(headers, key) => Ok(()),
+            (Admission::ApiKey(_), _) => Err(Refused::ApiKey),
+            (Admission::Gateway(_), None) => Err(Refused::NotThroughGateway),
+            (Admission::Gateway(None), Some(_)) => Err(Refused::NoPublicKey),
+            (Admission::Gateway(Some(gateway)), Some(jwt)) => gateway.verify(jwt, description.clock.now()),
         }
-        Err(if headers.contains_key(JWT) { Refused::NoPublicKey } else { Refused::NotThroughGateway })
     }
 }
 
-/// `callback`: as [`GatewayCaller`], but in development the token in the path is credential enough.
+/// `callback`: through the gateway, if there is one; else the token in the path is credential enough.
 pub(super) struct TokenHolder;
 
 impl Audience for TokenHolder {
-    fn admit(service: &Service, headers: &HeaderMap) -> Result<(), Refused> {
-        if service.settings.development { Ok(()) } else { GatewayCaller::admit(service, headers) }
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused> {
+        match description.settings.admission {
+            Admission::Gateway(_) => GatewayCaller::admit(description, headers),
+            Admission::Development | Admission::ApiKey(_) | Admission::Anyone => Ok(()),
+        }
     }
 }
 
@@ -90,17 +127,37 @@ impl Audience for TokenHolder {
 /// is of the audience.
 pub(super) struct Admitted<A>(PhantomData<A>);
 
-impl<A: Audience, S> FromRequestParts<S> for Admitted<A>
-where
-    S: Send + Sync,
-    Arc<Service>: FromRef<S>,
-{
+impl<A: Audience, S: Describes> FromRequestParts<S> for Admitted<A> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        A::admit(&Arc::from_ref(state), &parts.headers)?;
+        A::admit(state.description(), &parts.headers)?;
         Ok(Self(PhantomData))
     }
+}
+
+/// The state of routes that ask who calls.
+pub(super) trait Describes: Send + Sync {
+    fn description(&self) -> &Description;
+}
+
+impl Describes for Arc<Description> {
+    fn description(&self) -> &Description {
+        self
+    }
+}
+
+impl Describes for Arc<Service> {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+}
+
+/// Whether a caller has the operator's key. How long it takes to find out does not depend on how much of it is
+/// right: digests are compared.
+fn has_key(headers: &HeaderMap, key: &SecretString) -> bool {
+    let digest = |bytes: &[u8]| Sha256::digest(bytes);
+    headers.get(API_KEY).is_some_and(|sent| digest(sent.as_bytes()) == digest(key.expose_secret().as_bytes()))
 }
 
 /// Looks whether a JWT is one and has not expired.

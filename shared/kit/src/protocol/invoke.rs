@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use super::Service;
@@ -78,9 +79,10 @@ pub(super) async fn invoke(
     if registry.get(&version).is_none() {
         return Err(Failure::unknown_version(&version, registry.versions()));
     }
+    let engine = service.engine_for(&request);
     let InvokeRequest { inputs, context } = read(&service, request).await?;
     let trace_id = TraceId::random();
-    let (engine, id) = (Arc::clone(&service.engine), trace_id.clone());
+    let id = trace_id.clone();
     let step = async move { engine.invoke(id, &version, inputs, context).await };
     match whatever_the_caller_does(&service.steps, step).await {
         Ok(Ok(Ok(Invoked { state, outputs, err }))) => {
@@ -108,7 +110,7 @@ where
     let mut step = Box::pin(step);
     match futures::poll!(step.as_mut()) {
         Poll::Ready(ended) => Ok(ended),
-        Poll::Pending => steps.spawn(step).await,
+        Poll::Pending => steps.spawn(step.in_current_span()).await,
     }
 }
 

@@ -2,26 +2,26 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::envelope::{Envelope, Failure, json};
-use super::gateway::{Admitted, AnyCaller};
+use super::gateway::{Admitted, AnyCaller, Describes};
 use super::segment::Segment;
-use super::{InvocationLog, Service};
+use super::{Description, InvocationLog};
 
 #[derive(Clone)]
 pub(super) struct LogState {
-    pub(super) service: Arc<Service>,
+    pub(super) description: Arc<Description>,
     pub(super) log: InvocationLog,
 }
 
-impl FromRef<LogState> for Arc<Service> {
-    fn from_ref(state: &LogState) -> Self {
-        Self::clone(&state.service)
+impl Describes for LogState {
+    fn description(&self) -> &Description {
+        &self.description
     }
 }
 

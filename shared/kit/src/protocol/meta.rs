@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::envelope::{Envelope, Failure, json_bytes};
 use super::gateway::{Admitted, AnyCaller};
-use super::{ProtocolSettings, Service};
+use super::{Description, ProtocolSettings};
 use crate::project::{AllowedScope, Registry};
 
 #[derive(Serialize, ToSchema)]
@@ -50,6 +50,6 @@ pub(super) fn answer(registry: &Registry, settings: &ProtocolSettings) -> Bytes 
     tag = "plugin",
     responses((status = 200, body = Envelope<MetaData<'static>>, description = "As asked"), (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"))
 )]
-pub(super) async fn meta(_: Admitted<AnyCaller>, State(service): State<Arc<Service>>) -> Response {
-    json_bytes(StatusCode::OK, service.meta.clone())
+pub(super) async fn meta(_: Admitted<AnyCaller>, State(description): State<Arc<Description>>) -> Response {
+    json_bytes(StatusCode::OK, description.meta.clone())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::tz::TimeZone;
@@ -80,15 +80,16 @@ pub(super) async fn schedule(
     _: Admitted<AnyCaller>,
     State(service): State<Arc<Service>>,
     Segment(asked): Segment,
+    request: Request,
 ) -> Result<Response, Failure> {
     let request_id = TraceId::random();
     let found = match TraceId::parse(&asked) {
-        Ok(trace_id) => service.engine.schedule(&trace_id).await,
+        Ok(trace_id) => service.engine_for(&request).schedule(&trace_id).await,
         Err(_) => Ok(None),
     };
     match found {
         Ok(Some(record)) => {
-            let data = ScheduleData::new(*record, &service.settings.time_zone);
+            let data = ScheduleData::new(*record, &service.settings().time_zone);
             let answer = Traced { result: true, data, message: "", trace_id: request_id };
             Ok(json(StatusCode::OK, &answer))
         }

@@ -255,7 +255,7 @@ async fn an_author_may_have_a_fallback() {
     assert_eq!(get(&routes, "/bk_plugin/private/there").await.status, 200);
     let own = get(&routes, "/bk_plugin/private/nope").await;
     assert_eq!((own.status, own.body), (404, json!("no such thing")));
-    let Fixture { routes, .. } = fixture(|settings| settings.development = false);
+    let Fixture { routes, .. } = fixture(|settings| settings.admission = Admission::Gateway(None));
     assert!(get(&routes, "/bk_plugin/private/nope").await.is_failure(403));
 }
 
@@ -413,7 +413,7 @@ async fn in_development_a_jwt_must_be_one() {
 
 #[tokio::test]
 async fn outside_development_calls_must_come_through_the_gateway() {
-    let Fixture { routes, .. } = fixture(|settings| settings.development = false);
+    let Fixture { routes, .. } = fixture(|settings| settings.admission = Admission::Gateway(None));
     for path in ["invoke/1.0.0", "plugin_api_dispatch", "plugin_api/with", "openapi/", "callback/x"] {
         let path = format!("/bk_plugin/{path}");
         let missing = post(&routes, &path, ECHO).await;

@@ -29,7 +29,7 @@ async fn everything_is_there_again_and_nobody_is_at_work() {
     let stub = TraceId::random();
     applied(fixture.store.append(&stub, &early(&entry(json!(1)))).await.unwrap());
     for delay in [0, 5] {
-        let message = Message::Finish(Finish { trace_id: record.trace_id.clone(), attempt: 0 });
+        let message = Message::Finish(Finish::first(record.trace_id.clone()));
         fixture.store.send(&message, Duration::from_secs(delay)).await.unwrap();
     }
     let before = fixture.store.receive(10, Duration::ZERO).await.unwrap();

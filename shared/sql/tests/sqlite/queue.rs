@@ -14,7 +14,7 @@ use crate::fixture::Fixture;
 const NOW: Duration = Duration::ZERO;
 
 fn message() -> Message {
-    Message::Finish(Finish { trace_id: TraceId::random(), attempt: 3 })
+    Message::Finish(Finish { attempt: 3, ..Finish::first(TraceId::random()) })
 }
 
 async fn receive(store: &SqliteStore) -> Vec<Delivery> {

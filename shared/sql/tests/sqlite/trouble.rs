@@ -25,7 +25,7 @@ async fn one_bad_send(action: &str) {
             let trace_id = if number == 20 { bad.clone() } else { TraceId::random() };
             let store = fixture.store.clone();
             tokio::spawn(async move {
-                store.send(&Message::Finish(Finish { trace_id, attempt: 0 }), Duration::ZERO).await
+                store.send(&Message::Finish(Finish::first(trace_id)), Duration::ZERO).await
             })
         })
         .collect();

@@ -18,8 +18,8 @@ use crate::ids::{CallbackId, LeaseToken, TraceId};
 use crate::prelude::*;
 use crate::project::Registry;
 use crate::protocol::{
-    Caller, Front, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes, invoke_routes,
-    log_routes, meta_routes, schedule_routes, serve, time_zone,
+    Admission, Caller, Front, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes,
+    invoke_routes, log_routes, meta_routes, schedule_routes, serve, time_zone,
 };
 use crate::queue::{Delivery, Message, Queue};
 use crate::record::{FinishCallback, Lease, Record};
@@ -245,18 +245,18 @@ pub(super) fn callback_path() -> String {
 
 fn routes(engine: &Arc<Engine>, log: InvocationLog, change: impl FnOnce(&mut ProtocolSettings)) -> Front {
     let mut settings = ProtocolSettings::new("bk-plugin-demo", time_zone(None).unwrap());
-    settings.development = true;
+    settings.admission = Admission::Development;
     change(&mut settings);
     let service = Service::new(Arc::clone(engine), settings);
     let groups = [
-        meta_routes(&service),
+        meta_routes(service.description()),
         invoke_routes(&service),
         callback_routes(&service),
         schedule_routes(&service),
         log_routes(&service, log),
-        document_routes(&service),
+        document_routes(service.description()),
     ];
-    serve(&service, groups.into_iter().fold(Router::new(), Router::merge))
+    serve(service.description(), groups.into_iter().fold(Router::new(), Router::merge))
 }
 
 /// All routes, in development mode.

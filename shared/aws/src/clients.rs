@@ -1,0 +1,106 @@
+//! The clients of AWS: built once a process, from Lambda's own variables alone.
+//!
+//! The long chain that looks for credentials (files, a metadata service) is left out: Lambda sets them, and
+//! whatever else runs this (a test, an emulator) can.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region, SharedCredentialsProvider};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_types::SdkConfig;
+
+/// What every client is made with. They share one pool of connections, which are kept open between the events of
+/// a function.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    config: SdkConfig,
+}
+
+/// What a client needs is not in the environment.
+#[derive(Debug, thiserror::Error)]
+#[error("the environment variable {0} is not set; AWS Lambda sets it")]
+pub struct ClientsError(pub &'static str);
+
+/// How long connecting may take: both services are in the same region.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long an attempt may take; the services answer within some milliseconds.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a call may take with all its attempts: far below any function's time-out.
+const CALL: Duration = Duration::from_secs(5);
+/// Attempts of a call, with jitter between them. Beyond that the engine asks again.
+const ATTEMPTS: u32 = 3;
+const FIRST_BACK_OFF: Duration = Duration::from_millis(25);
+
+impl Clients {
+    /// Clients by the variables that `variables` knows: `AWS_REGION`, `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN` and `AWS_ENDPOINT_URL` if they are set.
+    pub fn new(variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, ClientsError> {
+        let variable = |name: &'static str| variables(name).filter(|value| !value.is_empty());
+        let required = |name: &'static str| variable(name).ok_or(ClientsError(name));
+        let credentials = Credentials::from_keys(
+            required("AWS_ACCESS_KEY_ID")?,
+            required("AWS_SECRET_ACCESS_KEY")?,
+            variable("AWS_SESSION_TOKEN"),
+        );
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(required("AWS_REGION")?))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(http)
+            .retry_config(retries())
+            .timeout_config(time_outs());
+        config.set_endpoint_url(variable("AWS_ENDPOINT_URL"));
+        Ok(Self { config: config.build() })
+    }
+
+    /// A client of DynamoDB.
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.config)
+    }
+
+    /// A client of SQS.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+
+    /// A client of Secrets Manager.
+    pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.config)
+    }
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACK_OFF)
+}
+
+fn time_outs() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(CALL)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let variables = |name: &str| (name == "AWS_REGION").then(|| "eu-central-1".to_owned());
+        assert_eq!(Clients::new(&variables).unwrap_err().0, "AWS_ACCESS_KEY_ID");
+        assert_eq!(Clients::new(&|_| Some(String::new())).unwrap_err().0, "AWS_ACCESS_KEY_ID");
+    }
+
+    #[test]
+    fn credentials_do_not_print() {
+        let printed = format!("{:?}", Clients::new(&|_| Some("hunter2".to_owned())).unwrap());
+        assert!(!printed.contains("secret_access_key: \"hunter2"), "{printed}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The four functions. Everything that can be made once is made before the first event, and kept.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use aws_lambda_events::event::sqs::SqsEvent;
+use bk_plugin_kit::callback_token::{CallbackKeys, InvalidKey};
+use bk_plugin_kit::clock::SystemClock;
+use bk_plugin_kit::engine::{Engine, EngineParts};
+use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
+use bk_plugin_kit::project::{Project, ProjectErrors};
+use bk_plugin_kit::protocol::{self, Description, Front, Service};
+use bk_plugin_kit::secrecy::ExposeSecret as _;
+use bk_plugin_kit::settings::{Reader, SettingErrors, Settings};
+use lambda_runtime::{Error as RuntimeError, LambdaEvent, service_fn};
+use tracing::Instrument as _;
+
+use crate::dynamodb::DynamoDbTable;
+use crate::http::{answer, ends_at};
+use crate::log::{self, Metrics};
+use crate::poll_tick::PollTick;
+use crate::secret::SecretVariables;
+use crate::settings::{StoreSettings, required};
+use crate::sqs::SqsQueue;
+use crate::{Clients, ClientsError};
+
+pub use crate::secret::SecretError;
+
+/// Why a function does not start. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Settings that cannot be.
+    #[error("settings are wrong: {0}")]
+    Settings(#[from] SettingErrors),
+    /// The project cannot be served.
+    #[error("the plugin project is wrong: {0}")]
+    Project(#[from] ProjectErrors),
+    /// AWS cannot be called.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+    /// The secret settings cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A key for callback tokens is none.
+    #[error("BK_PLUGIN_CALLBACK_KEY: {0}")]
+    CallbackKey(#[from] InvalidKey),
+    /// Lambda's runtime interface failed.
+    #[error("Lambda's runtime interface: {0}")]
+    Runtime(#[from] RuntimeError),
+    /// There are no threads to be had.
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// `invoke`: first steps, `plugin_api_dispatch` and the author's own routes.
+pub fn invoke(project: Project) -> ExitCode {
+    run(async {
+        let (service, metrics) = service(project).await?;
+        serve(protocol::serve(service.description(), protocol::invoke_routes(&service)), metrics).await
+    })
+}
+
+/// `callback`: third parties' callbacks, and `schedule`.
+pub fn callback(project: Project) -> ExitCode {
+    run(async {
+        let (service, metrics) = service(project).await?;
+        let routes = protocol::callback_routes(&service).merge(protocol::schedule_routes(&service));
+        serve(protocol::serve(service.description(), routes), metrics).await
+    })
+}
+
+/// `meta`: what the plugin is. It is given no store, and no secret.
+pub fn meta(project: Project) -> ExitCode {
+    run(async {
+        let lookup = |name: &str| std::env::var(name).ok();
+        let mut reader = Reader::new(&lookup);
+        log::install(&mut reader);
+        let metrics = Metrics::install(&reader);
+        let settings = Settings::read_public(&mut reader);
+        let settings = reader.finish(settings)?;
+        let description = Description::new(Arc::new(project.build()?), settings, Arc::new(SystemClock));
+        let routes = protocol::meta_routes(&description).merge(protocol::document_routes(&description));
+        serve(protocol::serve(&description, routes), metrics).await
+    })
+}
+
+/// `poll-tick`: what the queue asks for.
+pub fn poll_tick(project: Project) -> ExitCode {
+    run(async {
+        let parts = Parts::new(project).await?;
+        let lookup = |name: &str| std::env::var(name).ok();
+        let mut reader = Reader::new(&lookup);
+        let arn = required(&mut reader, "BK_PLUGIN_DLQ_ARN", "the ARN of the dead-letter queue");
+        let arn = reader.finish(arn)?;
+        let (poll_tick, metrics) = (Arc::new(PollTick::new(parts.engine, arn)), parts.metrics);
+        let handle = move |event: LambdaEvent<SqsEvent>| {
+            let poll_tick = Arc::clone(&poll_tick);
+            async move {
+                let (batch, context) = event.into_parts();
+                let span = tracing::info_span!("event", aws_request_id = context.request_id);
+                let response = poll_tick.handle(batch, ends_at(&context)).instrument(span).await;
+                metrics.flush();
+                Ok::<_, RuntimeError>(response)
+            }
+        };
+        Ok(lambda_runtime::run(service_fn(handle)).await?)
+    })
+}
+
+/// What the functions that run something are made of.
+struct Parts {
+    engine: Engine,
+    settings: Settings,
+    metrics: Metrics,
+}
+
+impl Parts {
+    async fn new(project: Project) -> Result<Self, StartError> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let mut reader = Reader::new(&environment);
+        log::install(&mut reader);
+        let metrics = Metrics::install(&reader);
+        let clients = Clients::new(&environment)?;
+        let secret = match reader.text("BK_PLUGIN_SECRET_NAME") {
+            Some(name) => SecretVariables::read(&clients, &name).await?,
+            None => SecretVariables::default(),
+        };
+        let lookup =
+            |name: &str| environment(name).filter(|value| !value.is_empty()).or_else(|| secret.get(name));
+        let mut reader = Reader::new(&lookup);
+        let (settings, store) = (Settings::read(&mut reader), StoreSettings::read(&mut reader));
+        let secret = required(&mut reader, "BKPAAS_APP_SECRET", "callback tokens are made with it");
+        let (settings, store, secret) = reader.finish((settings, store, secret))?;
+        let own: Vec<&str> = settings.callback_keys.iter().map(|key| key.expose_secret()).collect();
+        let keys = CallbackKeys::new(&secret, &own, settings.callback_lifetime)?;
+        let callback_base = settings.callback_base.clone().unwrap_or_else(|| {
+            tracing::warn!(
+                "neither BK_PLUGIN_CALLBACK_HOST nor BK_PLUGIN_PUBLIC_URL is set: callback URLs lead nowhere"
+            );
+            "http://127.0.0.1/bk_plugin".to_owned()
+        });
+        let engine = Engine::new(EngineParts {
+            registry: Arc::new(project.build()?),
+            table: Arc::new(DynamoDbTable::new(clients.dynamodb(), store.table)),
+            queue: Arc::new(SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay)),
+            clock: Arc::new(SystemClock),
+            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(settings.admission.is_development())),
+            keys: Arc::new(keys),
+            callback_base,
+            limits: settings.limits,
+        });
+        Ok(Self { engine, settings, metrics })
+    }
+}
+
+async fn service(project: Project) -> Result<(Arc<Service>, Metrics), StartError> {
+    let Parts { engine, settings, metrics } = Parts::new(project).await?;
+    Ok((Service::new(Arc::new(engine), settings.protocol()), metrics))
+}
+
+async fn serve(front: Front, metrics: Metrics) -> Result<(), StartError> {
+    let handle = move |request| answer(front.clone(), metrics, request);
+    Ok(lambda_http::run(lambda_http::service_fn(handle)).await?)
+}
+
+/// One thread: a function handles one event at a time, and fewer threads are started sooner.
+fn run(function: impl Future<Output = Result<(), StartError>>) -> ExitCode {
+    let ran = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Io)
+        .and_then(|runtime| runtime.block_on(function));
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the function cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}

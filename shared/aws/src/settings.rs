@@ -1,0 +1,59 @@
+//! The settings that only Lambda functions have, beside those of [`bk_plugin_kit::settings`].
+//! `template.yaml` sets them.
+
+use std::time::Duration;
+
+use bk_plugin_kit::settings::Reader;
+
+use crate::sqs::LONGEST_DELAY;
+
+/// Where invocations are stored and wake-ups are sent.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// BK_PLUGIN_TABLE: name of the invocation table.
+    pub table: String,
+    /// BK_PLUGIN_QUEUE_URL: URL of the queue of wake-ups.
+    pub queue_url: String,
+    /// BK_PLUGIN_LONGEST_DELAY: a wait that is longer is made of hops.
+    pub longest_delay: Duration,
+}
+
+impl StoreSettings {
+    /// Reads what `reader` knows.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let longest = LONGEST_DELAY.as_secs();
+        Self {
+            table: required(reader, "BK_PLUGIN_TABLE", "the name of the invocation table"),
+            queue_url: required(reader, "BK_PLUGIN_QUEUE_URL", "the URL of the queue of wake-ups"),
+            longest_delay: Duration::from_secs(reader.number(
+                "BK_PLUGIN_LONGEST_DELAY",
+                longest,
+                1..=longest,
+            )),
+        }
+    }
+}
+
+/// The text of a variable that there must be.
+pub(crate) fn required(reader: &mut Reader<'_>, name: &'static str, what: &str) -> String {
+    reader.text(name).unwrap_or_else(|| {
+        reader.wrong(name, format!("is required: {what}; template.yaml sets it"));
+        String::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let lookup = |name: &str| (name == "BK_PLUGIN_LONGEST_DELAY").then(|| "901".to_owned());
+        let mut reader = Reader::new(&lookup);
+        let settings = StoreSettings::read(&mut reader);
+        let said = reader.finish(settings).unwrap_err().to_string();
+        for name in ["BK_PLUGIN_TABLE", "BK_PLUGIN_QUEUE_URL", "BK_PLUGIN_LONGEST_DELAY"] {
+            assert!(said.contains(name), "{name} in {said}");
+        }
+    }
+}

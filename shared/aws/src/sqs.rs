@@ -1,0 +1,214 @@
+//! The delayed queue on SQS.
+//!
+//! A delay reaches 15 minutes at most; the engine sends a wake-up that is due later on with the rest of its
+//! delay, in hops. Limits of SQS are looked at here, since emulators are more lenient.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::types::{
+    Message as Received, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
+    MessageSystemAttributeValue,
+};
+use bk_plugin_kit::ids::TraceId;
+use bk_plugin_kit::queue::{Delivery, Message, Queue};
+use bk_plugin_kit::table::StoreError;
+use serde::{Deserialize, Serialize};
+
+use crate::dynamodb::unavailable;
+
+/// The longest delay of a message.
+pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
+/// Bytes a message may have.
+pub const LARGEST_MESSAGE: usize = 1024 * 1024;
+/// Messages that can be received at once.
+const LARGEST_BATCH: usize = 10;
+/// The longest time that can be waited for messages.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// The format that messages are written in. One that is not known here was sent by a newer version.
+const FORMAT: u32 = 1;
+
+/// The delayed queue in a standard queue of SQS.
+#[derive(Debug, Clone)]
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+    longest_delay: Duration,
+}
+
+impl SqsQueue {
+    /// The queue at this URL. No message is delayed for longer than `longest_delay`, nor than SQS can.
+    pub fn new(client: Client, url: impl Into<String>, longest_delay: Duration) -> Self {
+        Self { client, url: url.into(), longest_delay: longest_delay.min(LONGEST_DELAY) }
+    }
+}
+
+/// A message on the wire.
+#[derive(Serialize)]
+struct Body<'a> {
+    format: u32,
+    #[serde(flatten)]
+    message: &'a Message,
+}
+
+/// A message that is none of ours, or of a newer version.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct UnreadableMessage {
+    /// The invocation it is about, if that can be read.
+    pub trace_id: Option<TraceId>,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Reads a message's body.
+pub fn parse(body: &str) -> Result<Message, UnreadableMessage> {
+    #[derive(Deserialize)]
+    struct Known {
+        #[serde(default)]
+        format: Option<u32>,
+        #[serde(default)]
+        trace_id: Option<String>,
+    }
+    let unreadable = |trace_id, problem| UnreadableMessage { trace_id, problem };
+    let known: Known = serde_json::from_str(body)
+        .map_err(|error| unreadable(None, format!("the message is not one of the framework's: {error}")))?;
+    let trace_id = known.trace_id.and_then(|id| TraceId::parse(&id).ok());
+    match known.format {
+        Some(FORMAT) => serde_json::from_str(body)
+            .map_err(|error| unreadable(trace_id, format!("the message is damaged: {error}"))),
+        Some(format) => {
+            let problem = format!("the message has format {format}; this version reads {FORMAT}");
+            Err(unreadable(trace_id, problem))
+        }
+        None => Err(unreadable(trace_id, "the message has no format".to_owned())),
+    }
+}
+
+/// SQS delays by whole seconds. A wake-up must not come before it is due, or it is sent once more.
+fn seconds(delay: Duration) -> i32 {
+    let whole = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+    i32::try_from(whole).unwrap_or(i32::MAX)
+}
+
+#[async_trait]
+impl Queue for SqsQueue {
+    async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
+        let body = serde_json::to_string(&Body { format: FORMAT, message }).expect("a message is JSON");
+        if body.len() > LARGEST_MESSAGE {
+            return Err(StoreError::TooLarge { size: body.len(), limit: LARGEST_MESSAGE });
+        }
+        // What comes too early is sent on, so a delay that SQS does not take is cut and not refused.
+        let delay = seconds(delay.min(self.longest_delay));
+        let mut request =
+            self.client.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
+        if let Some(trace) = &message.trace().xray {
+            let header = MessageSystemAttributeValue::builder().data_type("String").string_value(trace);
+            let header = header.build().map_err(|error| StoreError::Unavailable(error.into()))?;
+            request =
+                request.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, header);
+        }
+        request.send().await.map_err(|error| unavailable(&error))?;
+        Ok(())
+    }
+
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+        let wait = wait.min(LONGEST_WAIT);
+        let at_once = i32::try_from(max.clamp(1, LARGEST_BATCH)).unwrap_or(1);
+        let answer = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(at_once)
+            .wait_time_seconds(seconds(wait))
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .customize()
+            .config_override(patient_for(wait))
+            .send()
+            .await
+            .map_err(|error| unavailable(&error))?;
+        Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
+    }
+
+    async fn delete(&self, handle: &str) -> Result<(), StoreError> {
+        let request = self.client.delete_message().queue_url(&self.url).receipt_handle(handle);
+        request.send().await.map_err(|error| unavailable(&error))?;
+        Ok(())
+    }
+
+    fn longest_delay(&self) -> Duration {
+        self.longest_delay
+    }
+}
+
+/// Time-outs of a call that waits on purpose.
+fn patient_for(wait: Duration) -> Builder {
+    let enough = wait + Duration::from_secs(5);
+    let time_outs = TimeoutConfig::builder().operation_attempt_timeout(enough).operation_timeout(2 * enough);
+    aws_sdk_sqs::Config::builder().timeout_config(time_outs.build())
+}
+
+/// A message that cannot be read is left to be received again until it is a dead letter.
+fn delivery(received: Received) -> Option<Delivery> {
+    let count = received
+        .attributes
+        .as_ref()
+        .and_then(|of| of.get(&MessageSystemAttributeName::ApproximateReceiveCount))
+        .and_then(|count| count.parse().ok());
+    match parse(received.body.as_deref().unwrap_or_default()) {
+        Ok(message) => Some(Delivery {
+            message,
+            handle: received.receipt_handle.unwrap_or_default(),
+            receive_count: count.unwrap_or(1),
+        }),
+        Err(error) => {
+            tracing::error!(message_id = received.message_id, %error, "a message cannot be read");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bk_plugin_kit::clock::Timestamp;
+    use bk_plugin_kit::queue::WakeUp;
+
+    use super::*;
+
+    #[test]
+    fn a_body_has_its_format_and_reads_back() {
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        let message = Message::WakeUp(WakeUp::for_step(TraceId::random(), 3, at));
+        let body = serde_json::to_string(&Body { format: FORMAT, message: &message }).unwrap();
+        assert!(body.starts_with(r#"{"format":1,"kind":"wake_up","trace_id":""#), "{body}");
+        assert_eq!(parse(&body).unwrap(), message);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why_and_whom_it_is_about() {
+        let id = TraceId::random();
+        let newer = format!(r#"{{"format":2,"kind":"nudge","trace_id":"{id}"}}"#);
+        let damaged = format!(r#"{{"format":1,"kind":"wake_up","trace_id":"{id}"}}"#);
+        for (body, about, said) in [
+            (newer.as_str(), Some(&id), "has format 2"),
+            (&damaged, Some(&id), "damaged"),
+            (r#"{"trace_id":"../x"}"#, None, "no format"),
+            ("garbage", None, "not one of the framework's"),
+        ] {
+            let error = parse(body).unwrap_err();
+            assert_eq!(error.trace_id.as_ref(), about);
+            assert!(error.problem.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn delays_are_rounded_up() {
+        for (millis, whole) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2), (900_000, 900)] {
+            assert_eq!(seconds(Duration::from_millis(millis)), whole);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Batches: what is answered of each message, crashes of the function, dead letters.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::SqsEvent;
+use bk_plugin_kit::clock::{Clock as _, Timestamp};
+use serde_json::{Value, json};
+
+use crate::cloud::{Cloud, TIME_OUT, VISIBILITY};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn batch(records: &Value) -> SqsEvent {
+    serde_json::from_value(json!({ "Records": records })).unwrap()
+}
+
+fn record(id: &str, body: &str, receive_count: u32) -> Value {
+    json!({
+        "messageId": id,
+        "receiptHandle": id,
+        "body": body,
+        "attributes": { "ApproximateReceiveCount": receive_count.to_string() },
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:wake-ups",
+    })
+}
+
+fn wake_up(trace_id: &str, after_step: u32, due_at: Timestamp) -> String {
+    json!({
+        "format": 1, "kind": "wake_up", "trace_id": trace_id, "after_step": after_step,
+        "due_at": due_at.as_millis(), "put_backs": 0, "crashes": 0,
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn only_what_cannot_be_read_stays() {
+    let cloud = Cloud::new().await;
+    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
+    cloud.clock.advance(SECOND);
+    let now = cloud.clock.now();
+    let event = batch(&json!([
+        record("bad", "garbage", 1),
+        record("good", &wake_up(&trace_id, 1, now), 1),
+        record("stale", &wake_up(&trace_id, 0, now), 1),
+    ]));
+    let response = cloud.poll_tick.handle(event, now + TIME_OUT).await;
+    let stay: Vec<&str> =
+        response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+    assert_eq!(stay, ["bad"]);
+    assert_eq!(cloud.schedule(&trace_id).await["state"], 4);
+}
+
+#[tokio::test]
+async fn a_crash_is_followed_by_another_delivery() {
+    let cloud = Cloud::new().await;
+    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
+    cloud.crashes.store(true, Ordering::Relaxed);
+    assert_eq!(cloud.tick(SECOND).await, 0);
+    assert_eq!(cloud.tick(VISIBILITY).await, 1);
+    assert_eq!(cloud.schedule(&trace_id).await["state"], 4);
+}
+
+#[tokio::test]
+async fn what_crashed_together_is_run_apart() {
+    let cloud = Cloud::new().await;
+    let mut invoked = Vec::new();
+    for _ in 0..3 {
+        invoked.push(cloud.invoke(json!({ "path": ["poll", "end"] }), false).await.0);
+    }
+    cloud.crashes.store(true, Ordering::Relaxed);
+    assert_eq!(cloud.tick(SECOND).await, 0);
+    // One of the three is run, the others are put back for later, apart from each other.
+    assert_eq!(cloud.tick(VISIBILITY).await, 3);
+    let mut finished = 0;
+    for trace_id in &invoked {
+        finished += u32::from(cloud.schedule(trace_id).await["state"] == 4);
+    }
+    assert_eq!(finished, 1);
+    assert_eq!(cloud.tick(SECOND).await, 0);
+    for _ in 0..2 {
+        assert_eq!(cloud.tick(SECOND).await, 1);
+        cloud.clock.advance(SECOND);
+    }
+    for trace_id in &invoked {
+        assert_eq!(cloud.schedule(trace_id).await["state"], 4);
+    }
+}
+
+/// The process dies of one message, whatever else is in the batch; only its invocation fails for that.
+#[tokio::test]
+async fn a_deadly_message_takes_no_other_with_it() {
+    let cloud = Cloud::new().await;
+    let (deadly, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), true).await;
+    let (innocent, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
+    cloud.clock.advance(SECOND);
+    let mut crashes = 0;
+    while cloud.schedule(&innocent).await["state"] == 2 || cloud.schedule(&deadly).await["state"] == 2 {
+        assert!(crashes < 40, "it never ends");
+        cloud.clock.advance(SECOND);
+        // The function dies as soon as it comes to the deadly message; what was put back before, is.
+        let Some(event) = cloud.wake_ups.receive_batch() else {
+            cloud.clock.advance(VISIBILITY / 10);
+            cloud.tick_of_dead_letters().await;
+            continue;
+        };
+        let records = event["Records"].as_array().unwrap();
+        let is_deadly = |record: &Value| record["body"].as_str().unwrap().contains(&deadly);
+        let is_fresh = |record: &Value| record["attributes"]["ApproximateReceiveCount"] == "1";
+        let alone = records.iter().all(is_deadly);
+        let dies = records.iter().any(|record| is_deadly(record) && (is_fresh(record) || alone));
+        if dies && cloud.schedule(&deadly).await["state"] == 2 {
+            crashes += 1;
+            continue;
+        }
+        let others: Vec<Value> = records.iter().filter(|record| !is_deadly(record)).cloned().collect();
+        let response = cloud.poll_tick.handle(batch(&json!(others)), cloud.clock.now() + TIME_OUT).await;
+        let failed = records.iter().filter(|record| is_deadly(record));
+        let mut failures: Vec<Value> =
+            failed.map(|record| json!({ "itemIdentifier": record["messageId"] })).collect();
+        failures.extend(
+            response
+                .batch_item_failures
+                .iter()
+                .map(|failure| json!({ "itemIdentifier": failure.item_identifier })),
+        );
+        cloud.wake_ups.settle(&event, &json!({ "batchItemFailures": failures }));
+    }
+    assert_eq!(cloud.schedule(&innocent).await["state"], 4);
+    let data = cloud.schedule(&deadly).await;
+    assert_eq!(data["state"], 5);
+    assert!(data["err"].as_str().unwrap().contains("never came to its end"), "{data}");
+    cloud.work().await;
+    assert_eq!(cloud.posts(), 1, "the caller is told");
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_read_ends_its_invocation() {
+    let cloud = Cloud::new().await;
+    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"], "interval": 60 }), true).await;
+    let (waiting, data) = cloud.invoke(json!({ "path": ["callback", "end"] }), false).await;
+    let dead = |id: &str, body: &str| {
+        let mut record = record(id, body, 6);
+        record["eventSourceARN"] = json!(cloud.aws.queue_arn("dead-letters"));
+        record
+    };
+    let event = batch(&json!([
+        dead("newer", &json!({ "format": 2, "kind": "wake_up", "trace_id": trace_id }).to_string()),
+        dead("waiting", &json!({ "format": 2, "kind": "wake_up", "trace_id": waiting }).to_string()),
+        dead("garbage", "garbage"),
+    ]));
+    let response = cloud.poll_tick.handle(event, cloud.clock.now() + TIME_OUT).await;
+    assert!(response.batch_item_failures.is_empty());
+    let failed = cloud.schedule(&trace_id).await;
+    assert_eq!(failed["state"], 5);
+    assert!(failed["err"].as_str().unwrap().contains("format 2"), "{failed}");
+    cloud.work().await;
+    assert_eq!(cloud.posts(), 1);
+    // Who waits for a callback has lost nothing.
+    assert_eq!(cloud.call_back(&data["outputs"]["url"], &json!("late")).await.0, 200);
+    cloud.work().await;
+    assert_eq!(cloud.schedule(&waiting).await["outputs"]["heard"], json!(["late"]));
+}
+
+#[tokio::test]
+async fn messages_that_come_twice_are_run_once() {
+    let cloud = Cloud::new().await;
+    cloud.aws.deliver_twice("wake-ups", 3);
+    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "poll", "end"] }), true).await;
+    cloud.work().await;
+    assert_eq!(cloud.schedule(&trace_id).await["state"], 4);
+    assert_eq!(cloud.posts(), 1);
+}
+
+/// A step is not begun where the function would be killed in the middle of it.
+#[tokio::test]
+async fn a_suspect_is_not_run_when_the_time_is_nearly_over() {
+    let cloud = Cloud::new().await;
+    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
+    cloud.crashes.store(true, Ordering::Relaxed);
+    cloud.tick(SECOND).await;
+    cloud.clock.advance(VISIBILITY);
+    let event = cloud.wake_ups.receive_batch().unwrap();
+    let now = cloud.clock.now();
+    let response = cloud.poll_tick.handle(serde_json::from_value(event.clone()).unwrap(), now).await;
+    cloud.wake_ups.settle(&event, &serde_json::to_value(response).unwrap());
+    assert_eq!(cloud.schedule(&trace_id).await["state"], 2);
+    cloud.work().await;
+    assert_eq!(cloud.schedule(&trace_id).await["state"], 4);
+}

@@ -1,0 +1,119 @@
+//! What a message may be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{self, Error};
+use super::range;
+
+/// Bytes of a message, and of all messages of a batch.
+pub(crate) const LARGEST: usize = 1024 * 1024;
+const MOST_ATTRIBUTES: usize = 10;
+
+/// An attribute that the sender gave a message. Binary values stay in base64.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Attribute {
+    pub(crate) data_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) string_value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) binary_value: Option<String>,
+}
+
+/// A message as it is sent.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Message {
+    #[serde(rename = "MessageBody", default)]
+    pub(crate) body: String,
+    #[serde(default)]
+    delay_seconds: Option<i64>,
+    #[serde(rename = "MessageAttributes", default)]
+    pub(crate) attributes: BTreeMap<String, Attribute>,
+    #[serde(rename = "MessageSystemAttributes", default)]
+    system_attributes: BTreeMap<String, Attribute>,
+}
+
+impl Message {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.body.is_empty() {
+            return Err(Error::missing("MessageBody"));
+        }
+        if !self.body.chars().all(is_allowed) {
+            let text = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF \
+                        | #xE000 to #xFFFD | #x10000 to #x10FFFF";
+            return Err(Error::new(error::INVALID_MESSAGE_CONTENTS, text));
+        }
+        if self.size() > LARGEST {
+            let text = format!(
+                "One or more parameters are invalid. Reason: Message must be shorter than {LARGEST} bytes."
+            );
+            return Err(Error::new(error::INVALID_PARAMETER_VALUE, text));
+        }
+        let count = self.attributes.len();
+        if count > MOST_ATTRIBUTES {
+            let text = format!(
+                "Number of message attributes [{count}] exceeds the allowed maximum [{MOST_ATTRIBUTES}]."
+            );
+            return Err(Error::new(error::INVALID_PARAMETER_VALUE, text));
+        }
+        for (name, attribute) in self.attributes.iter().chain(&self.system_attributes) {
+            attribute.check(name)?;
+        }
+        if let Some(name) = self.system_attributes.keys().find(|name| *name != "AWSTraceHeader") {
+            return Err(Error::invalid(name, "MessageSystemAttributes", "Unknown system attribute."));
+        }
+        self.delay()?;
+        Ok(())
+    }
+
+    /// How long it is to be hidden, if not as long as the queue says.
+    pub(crate) fn delay(&self) -> Result<Option<Duration>, Error> {
+        self.delay_seconds.map(|delay| range("DelaySeconds", delay, 0, 900)).transpose()
+    }
+
+    /// Bytes that SQS counts: body and attributes.
+    pub(crate) fn size(&self) -> usize {
+        self.body.len() + self.attributes.iter().map(|(name, value)| name.len() + value.size()).sum::<usize>()
+    }
+
+    pub(crate) fn trace_header(&self) -> Option<&str> {
+        self.system_attributes.get("AWSTraceHeader")?.string_value.as_deref()
+    }
+}
+
+impl Attribute {
+    fn check(&self, name: &str) -> Result<(), Error> {
+        let invalid = |text: String| Err(Error::new(error::INVALID_PARAMETER_VALUE, text));
+        let value = match self.data_type.split('.').next() {
+            Some("String" | "Number") => &self.string_value,
+            Some("Binary") => &self.binary_value,
+            _ => {
+                return invalid(format!(
+                    "The type of message (user) attribute '{name}' is invalid. You must use only the following \
+                     supported type prefixes: Binary, Number, String."
+                ));
+            }
+        };
+        if value.as_ref().is_none_or(String::is_empty) {
+            return invalid(format!(
+                "Message (user) attribute '{name}' must contain a non-empty value of type '{}'.",
+                self.data_type
+            ));
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        let binary = self.binary_value.as_ref().map_or(0, |base64| base64.len() / 4 * 3);
+        self.data_type.len() + self.string_value.as_ref().map_or(0, String::len) + binary
+    }
+}
+
+/// Whether SQS takes the character in a body.
+fn is_allowed(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
+}
