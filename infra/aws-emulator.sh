@@ -5,6 +5,7 @@
 # AWS tools at it, and stops it when the command ends, with whose exit code it ends. Needs Python 3.10 or later.
 #
 # BK_PLUGIN_EMULATOR_PORT  port of the emulator; a free one if not given
+# BK_PLUGIN_EMULATOR_HOST  address it listens on; 127.0.0.1 if not given. 0.0.0.0 lets containers reach it, and the network.
 # BK_PLUGIN_EMULATOR_LOG   file for its log; target/aws-emulator-<port>.log if not given
 # BK_PLUGIN_TOOLS          where the tools are installed; target/tools if not given
 # Variables that begin with LAMBDA_ or MINISTACK_, and AUTH=true (which makes it enforce IAM policies), reach the emulator.
@@ -35,7 +36,7 @@ while IFS= read -r variable; do passed_on+=("$variable"); done < <(env | grep -E
 # A process group each (set -m), so that a signal reaches all that the emulator or the command has started.
 set -m
 env -i PATH="$PATH" HOME="${HOME:-/}" TMPDIR="${TMPDIR:-/tmp}" LANG=C.UTF-8 \
-    BIND_HOST=127.0.0.1 GATEWAY_PORT="$port" AWS_ENDPOINT_URL="$AWS_ENDPOINT_URL" \
+    BIND_HOST="${BK_PLUGIN_EMULATOR_HOST:-127.0.0.1}" GATEWAY_PORT="$port" AWS_ENDPOINT_URL="$AWS_ENDPOINT_URL" \
     AWS_DEFAULT_REGION="$AWS_DEFAULT_REGION" AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \
     "${passed_on[@]}" "$bin/ministack" >"$log" 2>&1 </dev/null &
 emulator=$!

@@ -22,7 +22,7 @@ exec infra/aws-emulator.sh bash -euo pipefail -c '
     echo "The plugin:  $url"
     echo "Try:         curl -s '"'"'${url}meta'"'"'"
     echo "AWS:         AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_REGION=$AWS_REGION AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"
-    echo "Logs:        $(command -v aws) logs tail --follow /aws/lambda/bk-plugin-local-invoke"
+    echo "Logs:        $(command -v sam) logs --stack-name bk-plugin-local --tail, with the same variables"
     echo "Ctrl-C stops the emulator; what is in it is gone then."
     while :; do sleep 3600; done
 ' aws-local "$@"

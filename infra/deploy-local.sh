@@ -43,25 +43,13 @@ done
 staging="$(mktemp -d)"
 trap 'rm -rf "$staging"' EXIT
 
-# The real template; only where the code lies is another place.
-cp "$root/template.yaml" "$staging/template.yaml"
-for function in invoke callback poll-tick meta; do
-    if [ ! -x "$folder/$function/bootstrap" ]; then
-        echo "$folder/$function/bootstrap is not there, or cannot be executed" >&2
-        exit 1
-    fi
-    sed -i.before "s|CodeUri: functions/$function\$|CodeUri: $folder/$function|" "$staging/template.yaml"
-    if cmp -s "$staging/template.yaml" "$staging/template.yaml.before"; then
-        echo "template.yaml has no line 'CodeUri: functions/$function'" >&2
-        exit 1
-    fi
-done
+"$root/infra/staged-template.sh" "$folder" "$staging/template.yaml"
 
-# The values are for emulators; nothing else is protected by them. With Auth=gateway, make the secret yourself before this
-# and put the gateway's public key into it.
+# The values are for emulators; nothing else is protected by them. To try Auth=gateway, make the secret yourself before
+# this, with the gateway's public key in it.
 if ! aws secretsmanager describe-secret --secret-id "${parameters[SecretName]}" >/dev/null 2>&1; then
     aws secretsmanager create-secret --name "${parameters[SecretName]}" \
-        --secret-string '{"BKPAAS_APP_SECRET": "local-app-secret", "BK_PLUGIN_API_KEY": "local-api-key-0123456789"}' >/dev/null
+        --secret-string '{"BKPAAS_APP_SECRET": "local-app-secret", "BK_PLUGIN_API_KEY": "local-api-key-of-nobody"}' >/dev/null
 fi
 
 (cd "$staging" && sam deploy --template-file template.yaml --stack-name "$stack" --resolve-s3 \

@@ -7,6 +7,11 @@ tools="${BK_PLUGIN_TOOLS:-$(dirname "$requirements")/../target/tools}"
 mkdir -p "$tools"
 tools="$(cd "$tools" && pwd)"
 
+# Tests that start at once do not install over each other.
+if command -v flock >/dev/null; then
+    exec 9>"$tools.lock"
+    flock 9
+fi
 # Written last, so an installation that was interrupted is made again.
 if ! cmp -s "$requirements" "$tools/installed.txt"; then
     echo "installing the emulator and the SAM CLI into $tools (a minute or two)" >&2

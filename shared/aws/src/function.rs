@@ -53,11 +53,13 @@ pub enum StartError {
     Io(#[from] std::io::Error),
 }
 
-/// `invoke`: first steps, `plugin_api_dispatch` and the author's own routes.
+/// `invoke`: first steps, `plugin_api_dispatch` and the author's own routes; and `meta`, which comes here with a slash
+/// at its end (`template.yaml` says why).
 pub fn invoke(project: Project) -> ExitCode {
     run(async {
         let (service, metrics) = service(project).await?;
-        serve(protocol::serve(service.description(), protocol::invoke_routes(&service)), metrics).await
+        let routes = protocol::invoke_routes(&service).merge(protocol::meta_routes(service.description()));
+        serve(protocol::serve(service.description(), routes), metrics).await
     })
 }
 
