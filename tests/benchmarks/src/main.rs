@@ -6,6 +6,7 @@
 
 mod bare;
 mod echo;
+mod lambda;
 mod load;
 mod polling;
 mod process;
@@ -17,6 +18,10 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if std::env::args().nth(1).as_deref() == Some("bare") {
         return runtime.block_on(bare::serve());
+    }
+    if std::env::args().nth(1).as_deref() == Some("lambda") {
+        println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
+        return runtime.block_on(lambda::run());
     }
     runtime.block_on(async {
         println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
