@@ -30,6 +30,20 @@ bench:
     cargo build --release --package server --package conformance --package benchmarks
     cargo run --release --package benchmarks
 
+# Package sizes, cold and warm latency of the Lambda functions, beside a bare one; the first build takes minutes.
+bench-lambda:
+    cargo build --profile lambda --package invoke --package callback --package poll-tick --package meta --package lambda-hello
+    cargo run --release --package benchmarks -- lambda
+
+# DynamoDB and SQS adapters over the wire, against an AWS emulator.
+wire:
+    infra/aws-emulator.sh cargo nextest run --workspace --ignore-default-filter -E 'package(wire)' --test-threads 6
+
+# Deploys template.yaml to an AWS emulator that enforces its policies, and calls the plugin from outside.
+e2e:
+    cargo build --workspace --bins
+    AUTH=true infra/aws-emulator.sh target/debug/e2e
+
 # The reference's plugins on their own, for replaying more against them.
 reference-plugins:
     cargo run --package conformance --bin reference-plugins

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::operation::delete_message::DeleteMessageError;
 use aws_sdk_sqs::types::{
     Message as Received, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
     MessageSystemAttributeValue,
@@ -136,8 +137,16 @@ impl Queue for SqsQueue {
 
     async fn delete(&self, handle: &str) -> Result<(), StoreError> {
         let request = self.client.delete_message().queue_url(&self.url).receipt_handle(handle);
-        request.send().await.map_err(|error| unavailable(&error))?;
-        Ok(())
+        match request.send().await {
+            Ok(_) => Ok(()),
+            // Whose message has gone, or was received again since.
+            Err(error)
+                if error.as_service_error().is_some_and(DeleteMessageError::is_receipt_handle_is_invalid) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
     }
 
     fn longest_delay(&self) -> Duration {

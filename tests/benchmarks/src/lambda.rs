@@ -26,7 +26,10 @@ const WARM_CALLS: usize = 2000;
 pub(crate) async fn run() -> Result<(), Failure> {
     let folder = std::env::current_exe()?.with_file_name("../lambda");
     println!("Lambda functions, built with the profile `lambda`, on this machine:");
-    println!("{:14} {:>9} {:>11} {:>11} {:>11} {:>11}", "", "zip", "cold p50", "x bare", "warm p50", "warm p99");
+    println!(
+        "{:14} {:>9} {:>11} {:>11} {:>11} {:>11}",
+        "", "zip", "cold p50", "x bare", "warm p50", "warm p99"
+    );
     let cases = [
         ("lambda-hello", http("GET", "/", "")),
         ("meta", http("GET", "/bk_plugin/meta", "")),
@@ -107,7 +110,8 @@ fn packed(binary: &Path) -> Result<u64, Failure> {
     let path = zip.path().join("function.zip");
     let packing = "import sys, zipfile; \
                    zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED).write(sys.argv[2], 'bootstrap')";
-    let packed = std::process::Command::new("python3").args(["-c", packing]).arg(&path).arg(binary).status()?;
+    let packed =
+        std::process::Command::new("python3").args(["-c", packing]).arg(&path).arg(binary).status()?;
     if !packed.success() {
         return Err("python3 could not pack a function".into());
     }
@@ -148,7 +152,9 @@ impl Function {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("{}: {error}; see docs/performance.md for how it is built", binary.display()))?;
+            .map_err(|error| {
+                format!("{}: {error}; see docs/performance.md for how it is built", binary.display())
+            })?;
         Ok(Self { started, events, answers, _child: child })
     }
 
@@ -182,12 +188,15 @@ async fn next(State(interface): State<Arc<Interface>>) -> Result<(HeaderMap, Str
     let headers = [
         ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned()),
         ("lambda-runtime-deadline-ms", deadline.as_millis().to_string()),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned()),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
+        ),
         ("content-type", "application/json".to_owned()),
     ];
-    let headers = headers.into_iter().filter_map(|(name, value)| {
-        Some((HeaderName::from_static(name), value.parse().ok()?))
-    });
+    let headers = headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((HeaderName::from_static(name), value.parse().ok()?)));
     Ok((headers.collect(), event.to_string()))
 }
 

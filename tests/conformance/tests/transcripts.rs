@@ -50,12 +50,11 @@ async fn every_transcript_is_the_same_or_deviates_as_listed() {
     let is_of_logs = |transcript: &&Transcript| on_lambda() && transcript.case.starts_with("logs_");
     let of_logs = all.iter().filter(is_of_logs).count();
     let replayed = all.iter().filter(|transcript| !transcript.is_of_gateway() && !is_of_logs(transcript));
-    let mut outcomes: BTreeMap<&str, Outcome> =
-        stream::iter(replayed)
-            .map(|transcript| async { (transcript.case.as_str(), replay.run(transcript).await) })
-            .buffer_unordered(at_once())
-            .collect()
-            .await;
+    let mut outcomes: BTreeMap<&str, Outcome> = stream::iter(replayed)
+        .map(|transcript| async { (transcript.case.as_str(), replay.run(transcript).await) })
+        .buffer_unordered(at_once())
+        .collect()
+        .await;
     // By now a finish callback that must not come would have.
     tokio::time::sleep(Duration::from_secs(1)).await;
     for transcript in &all {

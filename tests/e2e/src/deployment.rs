@@ -11,9 +11,10 @@ const STACK: &str = "bk-plugin-e2e";
 const FUNCTIONS: [&str; 4] = ["invoke", "callback", "poll-tick", "meta"];
 
 /// Small numbers, so that what takes minutes there takes seconds here.
-const PARAMETERS: [&str; 6] = [
+const PARAMETERS: [&str; 7] = [
+    "StepTimeLimit=20",
     "LongestDelay=2",
-    "MaxReceiveCount=2",
+    "MaxReceiveCount=3",
     "VisibilityTimeout=12",
     "PollTickTimeout=10",
     "LogLevel=info,bk_plugin_kit=debug",
@@ -49,6 +50,8 @@ impl Deployment {
 
     /// Deploys the plugin of the transcripts.
     pub(crate) async fn first(&mut self) {
+        // Of an earlier run.
+        let _ = fs::remove_dir_all(self.root.join("target/e2e"));
         self.url = self.deploy(&[]).await;
     }
 
@@ -99,13 +102,12 @@ impl Deployment {
             .current_dir(&self.root)
             .env("BK_PLUGIN_CONFORMANCE_URL", self.base_url())
             .env("BK_PLUGIN_CONFORMANCE_ON", "lambda")
-            .stderr(Stdio::inherit())
             .output()
             .await
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            println!("{text}");
+            println!("{text}{}", String::from_utf8_lossy(&output.stderr));
         }
         let told = text.lines().find(|line| line.contains("transcripts replayed"));
         let told = told.map_or_else(|| text.clone(), ToOwned::to_owned);

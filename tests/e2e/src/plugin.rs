@@ -36,7 +36,12 @@ impl Plugin {
     }
 
     /// Begins an invocation that does not end at once: its trace_id.
-    pub(crate) async fn invoke(&self, version: &str, inputs: Value, context: Value) -> Result<String, String> {
+    pub(crate) async fn invoke(
+        &self,
+        version: &str,
+        inputs: Value,
+        context: Value,
+    ) -> Result<String, String> {
         let body = json!({ "inputs": inputs, "context": context });
         let (status, answer) = self.post(&format!("invoke/{version}"), &body).await?;
         let waits = answer["data"]["state"] == 2 || answer["data"]["state"] == 3;

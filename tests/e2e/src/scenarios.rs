@@ -39,7 +39,8 @@ pub(crate) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(crate) async fn new(deployment: &'a Deployment) -> Self {
-        let clients = Clients::new(&|name| std::env::var(name).ok()).expect("infra/aws-emulator.sh sets them");
+        let clients =
+            Clients::new(&|name| std::env::var(name).ok()).expect("infra/aws-emulator.sh sets them");
         let folder = std::env::temp_dir().join(format!("bk-plugin-e2e-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Self {
@@ -68,13 +69,18 @@ impl<'a> World<'a> {
             ("callbacks: early, twice, after the end", Box::pin(self.callbacks())),
             ("a finish callback", Box::pin(self.finish_callback())),
             ("a step that kills the function is run again", Box::pin(self.dying_once())),
-            ("a step that always kills it ends in FAIL, by the dead-letter queue", Box::pin(self.dying_always())),
+            (
+                "a step that always kills it ends in FAIL, by the dead-letter queue",
+                Box::pin(self.dying_always()),
+            ),
             ("a message that cannot be read ends its invocation in FAIL", Box::pin(self.unreadable())),
             ("messages that cannot be read do not hold up the batch", Box::pin(self.partial_batch())),
             ("a wait longer than the longest delay, in hops", Box::pin(self.hops())),
         ];
         let mut told = join_all(
-            together.into_iter().map(|(name, scenario)| async move { Scenario { name, outcome: scenario.await } }),
+            together
+                .into_iter()
+                .map(|(name, scenario)| async move { Scenario { name, outcome: scenario.await } }),
         )
         .await;
         told.push(Scenario { name: "nothing is left in the queues", outcome: self.nothing_is_left().await });
@@ -186,32 +192,34 @@ impl<'a> World<'a> {
     }
 
     async fn hops(&self) -> Outcome {
-        let trace_id = self.plugin.invoke("1.2.0", json!({ "times": 1, "interval": 15 }), executor()).await?;
+        let trace_id = self.plugin.invoke("1.2.0", json!({ "times": 1, "interval": 20 }), executor()).await?;
         self.plugin.until(&trace_id, 4, |_| true).await?;
         let hops = self.deployment.logged("not due yet, sent on", &trace_id).await;
-        expect(hops >= 6, &json!({ "hops": hops }))
+        expect(hops >= 4, &json!({ "hops": hops }))
     }
 
-    /// The unreadable invocation's own wake-up is still on its way; it is dropped when it finds the end.
+    /// What waits for a record that never comes is dropped after a bound: a lease, and a minute and a bit.
     async fn nothing_is_left(&self) -> Outcome {
-        for _ in 0..60 {
-            if self.left().await? == 0 {
+        for _ in 0..90 {
+            if self.left().await?.is_empty() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
-        Err(format!("{} messages are left", self.left().await?))
+        Err(self.left().await?.join(", "))
     }
 
-    /// Messages in both queues, those that are delayed or being handled included.
-    async fn left(&self) -> Result<u32, String> {
-        let mut left = 0;
+    /// What is in the queues, those messages included that are delayed or being handled.
+    async fn left(&self) -> Result<Vec<String>, String> {
+        let mut left = Vec::new();
         for url in &self.queue_urls {
-            let request = self.queue.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+            let request =
+                self.queue.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
             let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
             for (name, value) in answer.attributes.into_iter().flatten() {
-                let counts = name.as_str().starts_with("ApproximateNumberOfMessages");
-                left += if counts { value.parse().unwrap_or(0) } else { 0 };
+                if name.as_str().starts_with("ApproximateNumberOfMessages") && value != "0" {
+                    left.push(format!("{url}: {} {value}", name.as_str()));
+                }
             }
         }
         Ok(left)
