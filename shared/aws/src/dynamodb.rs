@@ -79,8 +79,7 @@ impl DynamoDbTable {
             .with("empty", state(State::Empty));
         match self.run(update).await {
             // Refused: it is a stub no more, or another callback has put it off further.
-            Ok(_) | Err(Failed::Condition(_)) => Ok(()),
-            Err(Failed::TooLarge) => Ok(()),
+            Ok(_) | Err(Failed::Condition(_) | Failed::TooLarge) => Ok(()),
             Err(Failed::Store(error)) => Err(error),
         }
     }

@@ -11,7 +11,7 @@ use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_kit::project::{Project, ProjectErrors};
 use bk_plugin_kit::protocol::{self, Description, Front, Service};
-use bk_plugin_kit::secrecy::ExposeSecret as _;
+use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::settings::{Reader, SettingErrors, Settings};
 use lambda_runtime::{Error as RuntimeError, LambdaEvent, service_fn};
 use tracing::Instrument as _;
@@ -135,7 +135,7 @@ impl Parts {
         let (settings, store) = (Settings::read(&mut reader), StoreSettings::read(&mut reader));
         let secret = required(&mut reader, "BKPAAS_APP_SECRET", "callback tokens are made with it");
         let (settings, store, secret) = reader.finish((settings, store, secret))?;
-        let own: Vec<&str> = settings.callback_keys.iter().map(|key| key.expose_secret()).collect();
+        let own: Vec<&str> = settings.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
         let keys = CallbackKeys::new(&secret, &own, settings.callback_lifetime)?;
         let callback_base = settings.callback_base.clone().unwrap_or_else(|| {
             tracing::warn!(

@@ -105,13 +105,11 @@ impl PollTick {
     }
 
     async fn unreadable_dead_letter(&self, id: &str, unreadable: &UnreadableMessage) -> Handled {
-        match &unreadable.trace_id {
-            Some(trace_id) => self.engine.unreadable_dead_letter(trace_id, &unreadable.problem).await,
-            None => {
-                tracing::error!(message_id = id, error = %unreadable, "a dead letter about no invocation is dropped");
-                Handled::Delete
-            }
-        }
+        let Some(trace_id) = &unreadable.trace_id else {
+            tracing::error!(message_id = id, error = %unreadable, "a dead letter about no invocation is dropped");
+            return Handled::Delete;
+        };
+        self.engine.unreadable_dead_letter(trace_id, &unreadable.problem).await
     }
 }
 

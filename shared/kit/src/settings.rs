@@ -194,17 +194,16 @@ fn admission(reader: &mut Reader<'_>, development: bool) -> Admission {
     match reader.text("BK_PLUGIN_AUTH").as_deref().unwrap_or(by_default) {
         "gateway" => Admission::Gateway(gateway(reader)),
         "api_key" => match reader.secret("BK_PLUGIN_API_KEY") {
-            Some(key) if key.expose_secret().len() >= SHORTEST_API_KEY => return Admission::ApiKey(key),
+            Some(key) if key.expose_secret().len() >= SHORTEST_API_KEY => Admission::ApiKey(key),
             _ => {
                 let problem = "must have at least 16 characters where BK_PLUGIN_AUTH is api_key";
                 reader.wrong("BK_PLUGIN_API_KEY", problem);
                 Admission::Gateway(None)
             }
         },
-        // Callers were asked in front of the routes, by AWS.
-        "iam" => Admission::Anyone,
         "none" if development => Admission::Development,
-        "none" => Admission::Anyone,
+        // With iam, callers were asked in front of the routes, by AWS.
+        "none" | "iam" => Admission::Anyone,
         other => {
             reader.wrong("BK_PLUGIN_AUTH", format!("{other:?} is not gateway, api_key, iam or none"));
             Admission::Gateway(None)
@@ -215,10 +214,10 @@ fn admission(reader: &mut Reader<'_>, development: bool) -> Admission {
 const SHORTEST_API_KEY: usize = 16;
 
 /// The gateway whose JWTs are accepted, if its public key is known.
-fn gateway(reader: &mut Reader<'_>) -> Option<GatewayJwt> {
+fn gateway(reader: &mut Reader<'_>) -> Option<Box<GatewayJwt>> {
     let public_key = reader.text("BK_APIGW_PUBLIC_KEY")?;
     match GatewayJwt::new(&public_key, reader.text("BK_APIGW_NAME").as_deref()) {
-        Ok(gateway) => Some(gateway),
+        Ok(gateway) => Some(Box::new(gateway)),
         Err(invalid) => {
             reader.wrong("BK_APIGW_PUBLIC_KEY", invalid.to_string());
             None

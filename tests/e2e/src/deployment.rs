@@ -75,7 +75,7 @@ impl Deployment {
     /// The plugin's address.
     async fn deploy(&self, parameters: &[&str]) -> String {
         for function in FUNCTIONS {
-            let (built, staged) = (self.built(function), self.staged(function));
+            let (built, staged) = (built(function), self.staged(function));
             fs::create_dir_all(staged.parent().unwrap()).unwrap();
             // Without what debuggers read, a tenth is to be packed.
             let stripped = Command::new("strip").arg("-o").args([&staged, &built]).status().await.unwrap();
@@ -86,13 +86,6 @@ impl Deployment {
         let output = command.stderr(Stdio::inherit()).output().await.unwrap();
         assert!(output.status.success(), "the template was not deployed");
         String::from_utf8(output.stdout).unwrap().lines().last().unwrap().trim().to_owned()
-    }
-
-    fn built(&self, function: &str) -> PathBuf {
-        let folder = std::env::current_exe().unwrap().parent().map(Path::to_owned).unwrap();
-        let binary = folder.join(format!("e2e-{function}"));
-        assert!(binary.exists(), "{} is not there: cargo build --workspace", binary.display());
-        binary
     }
 
     /// Replays the transcripts that make sense here, through API Gateway.
@@ -162,4 +155,12 @@ async fn aws(arguments: &[&str]) -> String {
     let output = Command::new("aws").args(arguments).stderr(Stdio::inherit()).output().await.unwrap();
     assert!(output.status.success(), "aws {}", arguments[..2].join(" "));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The function beside this program.
+fn built(function: &str) -> PathBuf {
+    let folder = std::env::current_exe().unwrap().parent().map(Path::to_owned).unwrap();
+    let binary = folder.join(format!("e2e-{function}"));
+    assert!(binary.exists(), "{} is not there: cargo build --workspace", binary.display());
+    binary
 }

@@ -8,7 +8,7 @@ use bk_plugin_kit::ids::{CallbackId, TraceId};
 use serde_json::{Value, json};
 
 /// How long a state that comes by itself is waited for: the emulator runs one event at a time.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Calls the plugin.
 #[derive(Clone)]

@@ -140,7 +140,7 @@ impl Update {
             }
         }
         let request = request.update_expression(update).condition_expression(condition);
-        request.send().await.map_err(Failed::of)
+        request.send().await.map_err(|error| Failed::of(&error))
     }
 
     fn expression(&self) -> String {
@@ -167,7 +167,7 @@ fn mentions(expression: &str, value: &str) -> bool {
 }
 
 impl Failed {
-    fn of(error: SdkError<UpdateItemError>) -> Self {
+    fn of(error: &SdkError<UpdateItemError>) -> Self {
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 Self::Condition(failed.item.clone().filter(|item| !item.is_empty()))
@@ -175,7 +175,7 @@ impl Failed {
             Some(refused) if refused.message().is_some_and(|message| message.contains("Item size")) => {
                 Self::TooLarge
             }
-            _ => Self::Store(unavailable(&error)),
+            _ => Self::Store(unavailable(error)),
         }
     }
 }

@@ -166,10 +166,8 @@ impl Cloud {
 
     /// Invokes the plugin, with a finish callback or without; trace_id and data.
     pub(crate) async fn invoke(&self, inputs: Value, finish_callback: bool) -> (String, Value) {
-        let context = match finish_callback {
-            true => json!({ "plugin_callback_info": { "url": "http://caller.test/", "data": {} } }),
-            false => json!({}),
-        };
+        let info = finish_callback.then(|| json!({ "url": "http://caller.test/", "data": {} }));
+        let context = json!({ "plugin_callback_info": info });
         let body = json!({ "inputs": inputs, "context": context });
         let (status, answer) = self.call("POST", "/bk_plugin/invoke/1.0.0", &body).await;
         assert_eq!((status, &answer["result"]), (200, &json!(true)), "{answer}");

@@ -31,7 +31,7 @@ impl Engine {
     /// How long a step that starts now may take.
     pub(super) fn step_time_limit(&self) -> Duration {
         let left = self.occasion.ends_at.map(|end| end.since(self.clock.now()));
-        let limit = left.map_or(Duration::MAX, |left| left - WRITING.min(left / 4));
+        let limit = left.map_or(Duration::MAX, |left| left.saturating_sub(WRITING.min(left / 4)));
         limit.min(self.limits.step_time_limit)
     }
 

@@ -101,7 +101,7 @@ impl Inner {
     fn timeout(&self, request: &Request) -> Duration {
         let Some(EndsAt(end)) = request.extensions().get() else { return self.request_timeout };
         let left = end.since(self.clock.now());
-        self.request_timeout.min(left - ANSWERING.min(left / 4))
+        self.request_timeout.min(left.saturating_sub(ANSWERING.min(left / 4)))
     }
 
     async fn route(&self, mut request: Request) -> Response {

@@ -35,7 +35,7 @@ pub enum Admission {
     Development,
     /// Those for whom BlueKing's gateway vouches; nobody, as long as its public key is not known. Callbacks,
     /// too, must come through the gateway then, as in the reference.
-    Gateway(Option<GatewayJwt>),
+    Gateway(Option<Box<GatewayJwt>>),
     /// Those with this key in the header `X-Api-Key`.
     ApiKey(SecretString),
     /// Anyone who gets here: something in front has asked already, or nobody is to ask.

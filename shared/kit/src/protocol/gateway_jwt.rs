@@ -215,20 +215,15 @@ pub(super) mod tests {
             assert!(verify(&HeaderValue::try_from(forged).unwrap()).is_err());
         }
         // Signed with the public key as if it were a shared secret.
-        use hmac_like::sign;
-        assert!(verify(&sign(PUBLIC_KEY.as_bytes(), &claims)).is_err());
+        assert!(verify(&signed_with_hs256(PUBLIC_KEY.as_bytes(), &claims)).is_err());
     }
 
-    mod hmac_like {
-        use super::*;
-
-        pub(super) fn sign(secret: &[u8], claims: &str) -> HeaderValue {
-            let header = encoded(&json!({"alg": "HS256", "typ": "JWT", "kid": "bp-demo"}));
-            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
-            let message = format!("{header}.{claims}");
-            let tag = ring::hmac::sign(&key, message.as_bytes());
-            HeaderValue::try_from(format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))).unwrap()
-        }
+    fn signed_with_hs256(secret: &[u8], claims: &str) -> HeaderValue {
+        let header = encoded(&json!({"alg": "HS256", "typ": "JWT", "kid": "bp-demo"}));
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+        let message = format!("{header}.{claims}");
+        let tag = ring::hmac::sign(&key, message.as_bytes());
+        HeaderValue::try_from(format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))).unwrap()
     }
 
     #[test]
