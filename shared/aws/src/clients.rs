@@ -29,9 +29,10 @@ pub struct ClientsError(pub &'static str);
 /// How long connecting may take: both services are in the same region.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long an attempt may take; the services answer within some milliseconds.
-const ATTEMPT: Duration = Duration::from_secs(2);
-/// How long a call may take with all its attempts: far below any function's time-out.
-const CALL: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_millis(1500);
+/// How long a call may take with all its attempts: far below any function's time-out, and no longer than what the
+/// engine keeps back for it.
+const CALL: Duration = Duration::from_millis(3500);
 /// Attempts of a call, with jitter between them. Beyond that the engine asks again.
 const ATTEMPTS: u32 = 3;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(25);

@@ -10,7 +10,7 @@ use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_kit::project::{Project, ProjectErrors};
-use bk_plugin_kit::protocol::{self, Description, Front, Service};
+use bk_plugin_kit::protocol::{self, Description, Front, ProtocolSettings, Service};
 use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::settings::{Reader, SettingErrors, Settings};
 use lambda_runtime::{Error as RuntimeError, LambdaEvent, service_fn};
@@ -149,7 +149,10 @@ impl Parts {
             table: Arc::new(DynamoDbTable::new(clients.dynamodb(), store.table)),
             queue: queue.clone(),
             clock: Arc::new(SystemClock),
-            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(settings.admission.is_development())),
+            // What listens on this machine is Lambda's own, unless all of it is an emulator.
+            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(
+                environment("AWS_ENDPOINT_URL").is_some(),
+            )),
             keys: Arc::new(keys),
             callback_base,
             limits: settings.limits,
@@ -160,7 +163,9 @@ impl Parts {
 
 async fn service(project: Project) -> Result<(Arc<Service>, Metrics), StartError> {
     let Parts { engine, settings, metrics, .. } = Parts::new(project).await?;
-    Ok((Service::new(Arc::new(engine), settings.protocol()), metrics))
+    // The token in a callback URL is enough: third parties call the API itself.
+    let protocol = ProtocolSettings { callbacks_through_gateway: false, ..settings.protocol() };
+    Ok((Service::new(Arc::new(engine), protocol), metrics))
 }
 
 async fn serve(front: Front, metrics: Metrics) -> Result<(), StartError> {

@@ -2,15 +2,15 @@
 //! has become a dead letter.
 //!
 //! A batch is answered with the messages that are to stay (`ReportBatchItemFailures`): only those come again.
-//! Messages that were received before may be what their last runner died of, so they are kept apart: the
-//! others of the batch come to their end first, then one of them is run, and the rest is put back.
+//! Messages that were received before may be what their last runner died of, so they are kept apart: in a batch with
+//! others they are put back, and of those that are among themselves one is run and the rest is put back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::engine::{Engine, Handled, Occasion};
+use bk_plugin_kit::engine::{End, Engine, Handled, Occasion};
 use bk_plugin_kit::queue::{Message, Queue};
 use bk_plugin_kit::trace_context::TraceContext;
 use futures::future::join_all;
@@ -61,34 +61,33 @@ impl PollTick {
                 }
             }
         }
-        let half = self.engine.clock().now() + ends_at.since(self.engine.clock().now()) / 2;
-        stay.extend(
-            join_all(fresh.into_iter().map(|letter| self.run(letter, ends_at))).await.into_iter().flatten(),
-        );
-        for letter in dead {
-            let engine = self.engine.on(letter.occasion(ends_at));
-            stay.extend(letter.unless(engine.dead_letter(&letter.message).await));
-        }
-        stay.extend(self.run_apart(suspects, ends_at, half).await);
+        let end = End::new(self.engine.clock().now(), ends_at);
+        // Put back first: whoever runs the others may not come to it.
+        let alone = if fresh.is_empty() { suspects.pop() } else { None };
+        stay.extend(self.put_back(suspects).await);
+        let run = fresh.into_iter().chain(alone).map(|letter| self.run(letter, end));
+        stay.extend(join_all(run).await.into_iter().flatten());
+        let ended = dead.into_iter().map(|letter| self.end(letter, end));
+        stay.extend(join_all(ended).await.into_iter().flatten());
         let mut response = SqsBatchResponse::default();
         response.batch_item_failures = stay.into_iter().map(failure).collect();
         response
     }
 
-    async fn run(&self, letter: Letter, ends_at: Timestamp) -> Option<String> {
-        let engine = self.engine.on(letter.occasion(ends_at));
+    async fn run(&self, letter: Letter, end: End) -> Option<String> {
+        let engine = self.engine.on(letter.occasion(end));
         letter.unless(engine.handle(&letter.message, letter.receive_count).await)
     }
 
-    /// Runs the first of the messages that may be deadly, if there is time for it, and puts the others back,
-    /// so that each is alone with whoever receives it next.
-    async fn run_apart(&self, suspects: Vec<Letter>, ends_at: Timestamp, half: Timestamp) -> Vec<String> {
-        let mut stay = Vec::new();
-        let has_time = self.engine.clock().now() < half;
-        let mut suspects = suspects.into_iter();
-        let first = if has_time { suspects.next() } else { None };
-        // Put back first, and deleted: whoever runs the first may not come to it.
-        for (number, letter) in suspects.enumerate() {
+    async fn end(&self, letter: Letter, end: End) -> Option<String> {
+        let engine = self.engine.on(letter.occasion(end));
+        letter.unless(engine.dead_letter(&letter.message).await)
+    }
+
+    /// Puts messages back that may be deadly, apart from each other, and deletes them: they are not to be received
+    /// once more with those of this batch, should one of them kill the function.
+    async fn put_back(&self, suspects: Vec<Letter>) -> Vec<String> {
+        let put_back = suspects.into_iter().enumerate().map(|(number, letter)| async move {
             let delay = APART * (1 + u32::try_from(number).unwrap_or(u32::MAX));
             let put_back = self.engine.set_aside(&letter.message, letter.receive_count, delay).await;
             if put_back == Handled::Delete
@@ -96,12 +95,9 @@ impl PollTick {
             {
                 tracing::warn!(message_id = letter.id, %error, "a message that was put back comes twice");
             }
-            stay.extend(letter.unless(put_back));
-        }
-        if let Some(first) = first {
-            stay.extend(self.run(first, ends_at).await);
-        }
-        stay
+            letter.unless(put_back)
+        });
+        join_all(put_back).await.into_iter().flatten().collect()
     }
 
     async fn unreadable_dead_letter(&self, id: &str, unreadable: &UnreadableMessage) -> Handled {
@@ -115,6 +111,9 @@ impl PollTick {
 
 /// What messages that are put back are kept apart by.
 const APART: Duration = Duration::from_secs(2);
+
+/// A message that was put back so often, because the queue is never without others, is run with them.
+const MOST_PUT_BACKS: u32 = 20;
 
 impl Letter {
     fn read(record: SqsMessage) -> Result<Self, UnreadableMessage> {
@@ -136,11 +135,13 @@ impl Letter {
 
     /// Whether it may be what its last runner died of. (Posting a finish callback kills nobody.)
     fn is_suspect(&self) -> bool {
-        matches!(self.message, Message::WakeUp(_)) && self.message.crashes(self.receive_count) > 0
+        matches!(self.message, Message::WakeUp(_))
+            && self.message.crashes(self.receive_count) > 0
+            && self.message.put_backs() < MOST_PUT_BACKS
     }
 
-    fn occasion(&self, ends_at: Timestamp) -> Occasion {
-        Occasion { ends_at: Some(ends_at), trace: self.trace.clone() }
+    fn occasion(&self, end: End) -> Occasion {
+        Occasion { end: Some(end), trace: self.trace.clone() }
     }
 
     /// Its id, unless it is to be deleted.

@@ -107,7 +107,7 @@ impl Queue for SqsQueue {
         let delay = seconds(delay.min(self.longest_delay));
         let mut request =
             self.client.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
-        if let Some(trace) = &message.trace().xray {
+        if let Some(trace) = message.trace().xray.as_deref().filter(|trace| is_trace_header(trace)) {
             let header = MessageSystemAttributeValue::builder().data_type("String").string_value(trace);
             let header = header.build().map_err(|error| StoreError::Unavailable(error.into()))?;
             request =
@@ -161,6 +161,16 @@ fn patient_for(wait: Duration) -> Builder {
     aws_sdk_sqs::Config::builder().timeout_config(time_outs.build())
 }
 
+/// Whether SQS takes it: `Root=1-<8 digits>-<24 digits>` and whatever follows. A caller may have sent anything.
+fn is_trace_header(text: &str) -> bool {
+    let root = text.split(';').next().and_then(|root| root.strip_prefix("Root=1-"));
+    let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.is_ascii()
+        && root
+            .and_then(|root| root.split_once('-'))
+            .is_some_and(|(time, id)| digits(time, 8) && digits(id, 24))
+}
+
 /// A message that cannot be read is left to be received again until it is a dead letter.
 fn delivery(received: Received) -> Option<Delivery> {
     let count = received
@@ -211,6 +221,18 @@ mod tests {
             let error = parse(body).unwrap_err();
             assert_eq!(error.trace_id.as_ref(), about);
             assert!(error.problem.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_trace_header_is_passed_on_as_one() {
+        assert!(is_trace_header(
+            "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1"
+        ));
+        for other in
+            ["", "x", "Root=1-67891233", "Root=1-6789123g-abcdef012345678912345678", "Self=1;Root=1-2-3"]
+        {
+            assert!(!is_trace_header(other), "{other}");
         }
     }
 

@@ -33,7 +33,7 @@ use crate::table::{BackOff, StoreError, Table};
 pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
 pub use invoke::{Invoked, UnknownVersion};
-pub use occasion::Occasion;
+pub use occasion::{End, Occasion};
 
 /// Times and numbers the engine keeps to.
 #[derive(Debug, Clone, Copy)]
@@ -188,7 +188,7 @@ impl Engine {
         if message.trace().is_empty() {
             return Cow::Borrowed(self);
         }
-        Cow::Owned(self.on(Occasion { trace: message.trace().clone(), ..self.occasion }))
+        Cow::Owned(self.on(Occasion { trace: message.trace().clone(), end: self.occasion.end }))
     }
 
     /// The record of an invocation; `None` if there is no such invocation (one that ended in its first step
@@ -211,15 +211,11 @@ impl Engine {
         } else {
             tracing::warn!(trace_id = %message.trace_id(), %error, "message put back");
         }
-        let (copy, delay) = match message {
-            Message::WakeUp(wake_up) => {
-                let put_backs = wake_up.put_backs.saturating_add(1);
-                let copy = WakeUp { put_backs, ..wake_up.clone() };
-                (Message::WakeUp(copy), Self::WEATHER.delay(wake_up.put_backs))
-            }
-            Message::Finish(_) => (message.clone(), Self::WEATHER.longest),
+        let delay = match message {
+            Message::WakeUp(wake_up) => Self::WEATHER.delay(wake_up.put_backs),
+            Message::Finish(_) => Self::WEATHER.longest,
         };
-        self.set_aside(&copy, 1, delay).await
+        self.set_aside(message, 1, delay).await
     }
 
     const WEATHER: BackOff = BackOff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };

@@ -43,7 +43,7 @@ use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Timestamp};
-use crate::engine::{Engine, Occasion};
+use crate::engine::{End, Engine, Occasion};
 use crate::project::Registry;
 use crate::trace_context::TraceContext;
 
@@ -68,6 +68,9 @@ pub struct ProtocolSettings {
     pub runtime_version: String,
     /// Who may call what is not for everybody.
     pub admission: Admission,
+    /// Whether callbacks, too, must come through the gateway, where it is the gateway that admits: so it is behind
+    /// BlueKing's, as in the reference. Elsewhere the token in the URL is enough.
+    pub callbacks_through_gateway: bool,
     /// The largest body of a request, in bytes.
     pub body_limit: usize,
     /// How long a request may take before it is answered 504.
@@ -90,6 +93,7 @@ impl ProtocolSettings {
             app_code: app_code.into(),
             runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
             admission: Admission::Gateway(None),
+            callbacks_through_gateway: true,
             body_limit: Self::BODY_LIMIT,
             request_timeout: Self::REQUEST_TIMEOUT,
             time_zone,
@@ -157,8 +161,9 @@ impl Service {
 
     /// The engine for what one request leads to.
     fn engine_for(&self, request: &Request) -> Engine {
-        let ends_at = request.extensions().get().map(|EndsAt(at)| *at);
-        self.engine.on(Occasion { ends_at, trace: TraceContext::of(request.headers()) })
+        let now = self.engine.clock().now();
+        let end = request.extensions().get().map(|EndsAt(at)| End::new(now, *at));
+        self.engine.on(Occasion { end, trace: TraceContext::of(request.headers()) })
     }
 
     /// Returns when every first step has come to its end, those included whose caller hung up. To be awaited

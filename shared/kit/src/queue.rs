@@ -51,6 +51,24 @@ impl Message {
         }
     }
 
+    /// How often it has been put back.
+    pub fn put_backs(&self) -> u32 {
+        match self {
+            Self::WakeUp(wake_up) => wake_up.put_backs,
+            Self::Finish(_) => 0,
+        }
+    }
+
+    /// The same message, put back once more.
+    pub(crate) fn put_back(self) -> Self {
+        match self {
+            Self::WakeUp(wake_up) => {
+                Self::WakeUp(WakeUp { put_backs: wake_up.put_backs.saturating_add(1), ..wake_up })
+            }
+            Self::Finish(finish) => Self::Finish(finish),
+        }
+    }
+
     /// The same message, and copies of it, knowing of these crashes.
     pub(crate) fn knowing(&self, crashes: u32) -> Self {
         match self {

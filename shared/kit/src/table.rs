@@ -156,6 +156,12 @@ pub trait Table: Send + Sync {
     /// The record as of the latest write.
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError>;
 
+    /// Whether a lease stays on its record when its holder dies, until a commit takes it off or somebody takes it
+    /// over. It tells then that a step was started. A store that one process owns takes leases off when it opens.
+    fn keeps_leases(&self) -> bool {
+        false
+    }
+
     /// Whether the table answers at all.
     async fn ping(&self) -> Result<(), StoreError>;
 }

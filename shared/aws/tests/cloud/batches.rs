@@ -176,19 +176,53 @@ async fn messages_that_come_twice_are_run_once() {
     assert_eq!(cloud.posts(), 1);
 }
 
-/// A step is not begun where the function would be killed in the middle of it.
+/// Throttling, or a deployment that does not start, is received in vain as often as you like.
 #[tokio::test]
-async fn a_suspect_is_not_run_when_the_time_is_nearly_over() {
+async fn what_was_never_begun_ends_nothing() {
     let cloud = Cloud::new().await;
-    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
-    cloud.crashes.store(true, Ordering::Relaxed);
-    cloud.tick(SECOND).await;
-    cloud.clock.advance(VISIBILITY);
-    let event = cloud.wake_ups.receive_batch().unwrap();
-    let now = cloud.clock.now();
-    let response = cloud.poll_tick.handle(serde_json::from_value(event.clone()).unwrap(), now).await;
-    cloud.wake_ups.settle(&event, &serde_json::to_value(response).unwrap());
+    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), true).await;
+    cloud.clock.advance(SECOND);
+    while cloud.aws.messages("dead-letters").is_empty() {
+        assert!(cloud.aws.messages("wake-ups").len() == 1, "it is in one of the two");
+        // Received by Lambda, which then cannot start the function.
+        cloud.wake_ups.receive_batch();
+        cloud.clock.advance(VISIBILITY);
+    }
+    assert_eq!(cloud.tick_of_dead_letters().await, 1);
     assert_eq!(cloud.schedule(&trace_id).await["state"], 2);
     cloud.work().await;
     assert_eq!(cloud.schedule(&trace_id).await["state"], 4);
+    assert_eq!(cloud.posts(), 1);
+}
+
+/// The same with the message for the finish callback.
+#[tokio::test]
+async fn a_finish_callback_that_was_never_posted_is_not_given_up() {
+    let cloud = Cloud::new().await;
+    cloud.invoke(json!({ "path": ["poll", "end"] }), true).await;
+    assert_eq!(cloud.tick(SECOND).await, 1);
+    while cloud.aws.messages("dead-letters").is_empty() {
+        cloud.clock.advance(VISIBILITY);
+        cloud.wake_ups.receive_batch();
+    }
+    assert_eq!(cloud.posts(), 0);
+    assert_eq!(cloud.tick_of_dead_letters().await, 1);
+    cloud.work().await;
+    assert_eq!(cloud.posts(), 1);
+}
+
+/// What a message was received with before is nothing to those it is received with now.
+#[tokio::test]
+async fn a_suspect_is_not_run_beside_others() {
+    let cloud = Cloud::new().await;
+    let (suspect, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
+    cloud.crashes.store(true, Ordering::Relaxed);
+    cloud.tick(SECOND).await;
+    cloud.clock.advance(VISIBILITY - SECOND);
+    let (fresh, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
+    assert_eq!(cloud.tick(SECOND).await, 2);
+    assert_eq!(cloud.schedule(&fresh).await["state"], 4);
+    assert_eq!(cloud.schedule(&suspect).await["state"], 2);
+    cloud.work().await;
+    assert_eq!(cloud.schedule(&suspect).await["state"], 4);
 }

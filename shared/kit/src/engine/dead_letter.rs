@@ -13,10 +13,8 @@ impl Engine {
     pub async fn dead_letter(&self, message: &Message) -> Handled {
         let handled = match message {
             Message::WakeUp(wake_up) => self.in_trace_of(message).dead_wake_up(wake_up, never_ended).await,
-            Message::Finish(finish) => {
-                tracing::error!(trace_id = %finish.trace_id, "finish callback given up: posting it kept failing");
-                self.table.settle(&finish.trace_id).await.map(|()| Handled::Delete)
-            }
+            // Whoever received it may not have come to posting it at all.
+            Message::Finish(finish) => self.in_trace_of(message).post_again(finish).await,
         };
         handled.unwrap_or_else(|error| left_for_later(message.trace_id(), &error))
     }
@@ -38,7 +36,7 @@ impl Engine {
     /// Puts a copy of a message that knows of its crashes back into the queue, to be received after `delay`:
     /// what may kill its runner is not run beside others.
     pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
-        let copy = message.knowing(message.crashes(receive_count));
+        let copy = message.knowing(message.crashes(receive_count)).put_back();
         match self.queue.send(&copy, delay.min(self.queue.longest_delay())).await {
             Ok(()) => Handled::Delete,
             Err(_) => Handled::Leave,
@@ -52,8 +50,10 @@ impl Engine {
     ) -> Result<Handled, StoreError> {
         let now = self.clock.now();
         if wake_up.due_at > now {
-            // A hop of a long wait: no step was started, so none can have killed its runner.
-            return self.send_on(&WakeUp { crashes: 0, ..wake_up.clone() }, now).await;
+            return self.send_on(wake_up, now).await;
+        }
+        if self.table.keeps_leases() && !self.was_started(&wake_up.trace_id).await? {
+            return self.start_anew(wake_up).await;
         }
         let lease = self.new_lease(now);
         match self.claim(wake_up, &lease, now).await? {
@@ -67,6 +67,24 @@ impl Engine {
             Claim::Refused(Some(record)) if record.is_leased(now) => Ok(Handled::Leave),
             Claim::Refused(record) => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
         }
+    }
+}
+
+impl Engine {
+    /// Whether somebody has begun the step that an unfinished invocation waits for: who dies leaves the lease.
+    async fn was_started(&self, trace_id: &TraceId) -> Result<bool, StoreError> {
+        let record = self.table.read(trace_id).await?;
+        Ok(record
+            .is_none_or(|record| record.state.is_finished() || record.is_stub() || record.lease.is_some()))
+    }
+
+    /// The message was received in vain, but nobody came to running the step: a function that is throttled or does
+    /// not start is no reason to end an invocation.
+    async fn start_anew(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        tracing::warn!(trace_id = %wake_up.trace_id, "received in vain and never begun: the wake-up is sent anew");
+        let anew = Message::WakeUp(WakeUp { crashes: 0, ..wake_up.clone() });
+        self.queue.send(&anew, Self::WEATHER.longest.min(self.queue.longest_delay())).await?;
+        Ok(Handled::Delete)
     }
 }
 

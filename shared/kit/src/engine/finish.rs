@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Engine, Handled};
+use crate::ids::TraceId;
 use crate::queue::{Finish, Message};
 use crate::record::FinishCallback;
 use crate::table::{BackOff, StoreError};
@@ -34,22 +35,29 @@ impl Engine {
         let trace_id = &record.trace_id;
         match self.finish_callbacks.post(finish_callback).await {
             Ok(()) => tracing::info!(%trace_id, "finish callback sent"),
-            Err(error) if finish.attempt + 1 < self.limits.finish_callback_attempts => {
-                tracing::warn!(%trace_id, attempt = finish.attempt, %error, "finish callback failed");
-                return self.post_later(finish).await;
-            }
             Err(error) => {
-                let attempts = finish.attempt + 1;
-                tracing::error!(%trace_id, attempts, %error, "finish callback given up: the caller was not told");
+                tracing::warn!(%trace_id, attempt = finish.attempt, %error, "finish callback failed");
+                return self.post_again(finish).await;
             }
         }
+        self.settle(trace_id).await
+    }
+
+    async fn settle(&self, trace_id: &TraceId) -> Result<Handled, StoreError> {
         self.patiently(self.patience(), || self.table.settle(trace_id)).await?;
         Ok(Handled::Delete)
     }
 
-    async fn post_later(&self, finish: &Finish) -> Result<Handled, StoreError> {
+    /// Has a post that failed, or was never made, made again later, unless it was tried often enough.
+    pub(super) async fn post_again(&self, finish: &Finish) -> Result<Handled, StoreError> {
+        let attempts = finish.attempt + 1;
+        if attempts >= self.limits.finish_callback_attempts {
+            let trace_id = &finish.trace_id;
+            tracing::error!(%trace_id, attempts, "finish callback given up: the caller was not told");
+            return self.settle(trace_id).await;
+        }
         let delay = BACK_OFF.delay(finish.attempt).min(self.queue.longest_delay());
-        let again = Message::Finish(Finish { attempt: finish.attempt + 1, ..finish.clone() });
+        let again = Message::Finish(Finish { attempt: attempts, ..finish.clone() });
         self.patiently(self.patience(), || self.queue.send(&again, delay)).await?;
         Ok(Handled::Delete)
     }

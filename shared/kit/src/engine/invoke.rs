@@ -108,8 +108,10 @@ impl Engine {
                     self.wake_second_step(&record, now, until).await?;
                     inbox_len = Some(there.inbox.len());
                 }
+                // The stub has gone: its time was over.
+                Ok(Write::Refused(None)) => inbox_len = inbox_len.map(|_| 0),
                 // Refused by a full record: an earlier try was made, though it was reported as failed.
-                Ok(Write::Applied | Write::Refused(_)) => break,
+                Ok(Write::Applied | Write::Refused(Some(_))) => break,
                 Err(error @ StoreError::TooLarge { .. }) => {
                     return Ok(Invoked::fail(format!("plugin execute raise unexpected error: {error}")));
                 }

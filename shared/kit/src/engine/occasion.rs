@@ -11,15 +11,36 @@ use crate::trace_context::TraceContext;
 /// What an engine is told of the call or message it works for. A server has nothing to tell but the trace.
 #[derive(Debug, Clone, Default)]
 pub struct Occasion {
-    /// When whoever runs the engine is killed: the time-out of a Lambda function. A step gets the time until
-    /// then, less what the writing of its result needs, if that is shorter than its own limit.
-    pub ends_at: Option<Timestamp>,
+    /// When whoever runs the engine is killed, if it is.
+    pub end: Option<End>,
     /// The trace of the call; that of a message goes before it.
     pub trace: TraceContext,
 }
 
-/// What is kept back of the time until the end, for writing the result; at most a quarter of it.
-const WRITING: Duration = Duration::from_secs(5);
+/// The end of whoever runs the engine: the time-out of a Lambda function. A step, and the asking of stores, come to
+/// their end before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    step: Timestamp,
+    last_call: Timestamp,
+    killed: Timestamp,
+}
+
+/// What is kept back of the time until the end for writing a step's result; at most a quarter of it.
+const WRITING: Duration = Duration::from_secs(8);
+
+/// What is kept back of that for the last call of a store, which takes some seconds if the store is in trouble, and
+/// for putting the message back; at most an eighth of the time.
+const LAST_CALL: Duration = Duration::from_secs(4);
+
+impl End {
+    /// The end of somebody who begins `now` and is killed at `killed`.
+    pub fn new(now: Timestamp, killed: Timestamp) -> Self {
+        let left = killed.since(now);
+        let before = |kept: Duration| now + left.saturating_sub(kept);
+        Self { step: before(WRITING.min(left / 4)), last_call: before(LAST_CALL.min(left / 8)), killed }
+    }
+}
 
 impl Engine {
     /// The same engine for one call or message.
@@ -30,22 +51,43 @@ impl Engine {
 
     /// How long a step that starts now may take.
     pub(super) fn step_time_limit(&self) -> Duration {
-        let left = self.occasion.ends_at.map(|end| end.since(self.clock.now()));
-        let limit = left.map_or(Duration::MAX, |left| left.saturating_sub(WRITING.min(left / 4)));
-        limit.min(self.limits.step_time_limit)
+        let left = self.occasion.end.map(|end| end.step.since(self.clock.now()));
+        left.unwrap_or(Duration::MAX).min(self.limits.step_time_limit)
     }
 
     /// Until when a store is asked again.
     pub(super) fn patience(&self) -> Timestamp {
-        self.at_most(self.clock.now() + self.limits.store_patience)
+        self.no_call_after(self.clock.now() + self.limits.store_patience)
+    }
+
+    /// Until when a store is asked again by the holder of a lease.
+    pub(super) fn last_call(&self, lease: &Lease) -> Timestamp {
+        self.no_call_after(lease.until)
+    }
+
+    fn no_call_after(&self, until: Timestamp) -> Timestamp {
+        self.occasion.end.map_or(until, |end| until.min(end.last_call))
     }
 
     pub(super) fn new_lease(&self, now: Timestamp) -> Lease {
-        Lease { token: LeaseToken::random(), until: self.at_most(now + self.limits.lease()) }
+        let until = now + self.limits.lease();
+        let until = self.occasion.end.map_or(until, |end| until.min(end.killed));
+        Lease { token: LeaseToken::random(), until }
     }
+}
 
-    /// Nobody is there to do anything after the end.
-    fn at_most(&self, until: Timestamp) -> Timestamp {
-        self.occasion.ends_at.map_or(until, |end| until.min(end))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_kept_back_from_long_ends_and_short_ones() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let minute = End::new(now, after(60));
+        assert_eq!((minute.step, minute.last_call), (after(52), after(56)));
+        let short = End::new(now, after(8));
+        assert_eq!((short.step, short.last_call), (after(6), after(7)));
+        assert_eq!(End::new(now, now).step, now);
     }
 }

@@ -99,7 +99,8 @@ impl Engine {
     }
 
     async fn commit(&self, record: &Record, lease: &Lease, commit: &Commit) -> Result<Write, StoreError> {
-        self.patiently(lease.until, || self.table.commit(&record.trace_id, &lease.token, commit)).await
+        self.patiently(self.last_call(lease), || self.table.commit(&record.trace_id, &lease.token, commit))
+            .await
     }
 
     /// Sends the wake-up for the step after the one about to be committed.
@@ -111,7 +112,7 @@ impl Engine {
         lease: &Lease,
     ) -> Result<(), StoreError> {
         let wake_up = WakeUp::for_step(record.trace_id.clone(), commit.invoke_count, due_at);
-        self.send_wake_up(wake_up, lease.until).await
+        self.send_wake_up(wake_up, self.last_call(lease)).await
     }
 
     pub(super) async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
@@ -162,7 +163,8 @@ impl Engine {
             Met::Finished { .. } | Met::Ahead => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
             _ => {
                 tracing::debug!(trace_id = %wake_up.trace_id, "not due yet, sent on");
-                self.send_wake_up(wake_up.clone(), self.patience()).await?;
+                // No step was started, so none can have killed its runner.
+                self.send_wake_up(WakeUp { crashes: 0, ..wake_up.clone() }, self.patience()).await?;
                 Ok(Handled::Delete)
             }
         }

@@ -33,8 +33,7 @@ pub enum Admission {
     /// Anyone, in development. A JWT that is sent must at least be one, which shows a broken gateway set-up
     /// early (the reference answers 500 then).
     Development,
-    /// Those for whom BlueKing's gateway vouches; nobody, as long as its public key is not known. Callbacks,
-    /// too, must come through the gateway then, as in the reference.
+    /// Those for whom BlueKing's gateway vouches; nobody, as long as its public key is not known.
     Gateway(Option<Box<GatewayJwt>>),
     /// Those with this key in the header `X-Api-Key`.
     ApiKey(SecretString),
@@ -111,14 +110,16 @@ impl Audience for GatewayCaller {
     }
 }
 
-/// `callback`: through the gateway, if there is one; else the token in the path is credential enough.
+/// `callback`: through the gateway, if that is asked for; else the token in the path is credential enough.
 pub(super) struct TokenHolder;
 
 impl Audience for TokenHolder {
     fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused> {
         match description.settings.admission {
-            Admission::Gateway(_) => GatewayCaller::admit(description, headers),
-            Admission::Development | Admission::ApiKey(_) | Admission::Anyone => Ok(()),
+            Admission::Gateway(_) if description.settings.callbacks_through_gateway => {
+                GatewayCaller::admit(description, headers)
+            }
+            _ => Ok(()),
         }
     }
 }
