@@ -19,21 +19,21 @@ test-kit:
 
 # That many simulated invocations with fresh seeds; SIM_SEED=n replays one and shows what happened.
 sim count="100000":
-    cargo run --release --package simulation -- {{count}}
+    cargo run --profile server --package simulation -- {{count}}
 
 # Every state of the protocol's model; `just model large` takes minutes and gigabytes.
 model *bounds:
-    cargo run --release --package model -- {{bounds}}
+    cargo run --profile server --package model -- {{bounds}}
 
 # Throughput, lateness, memory and start-up, beside their peers.
 bench:
-    cargo build --release --package server --package conformance --package benchmarks
-    cargo run --release --package benchmarks
+    cargo build --profile server --package server --package conformance --package benchmarks
+    cargo run --profile server --package benchmarks
 
 # Package sizes, cold and warm latency of the Lambda functions, beside a bare one; the first build takes minutes.
 bench-lambda:
-    cargo build --profile lambda --package invoke --package callback --package poll-tick --package meta --package lambda-hello
-    cargo run --release --package benchmarks -- lambda
+    cargo build --release --package invoke --package callback --package poll-tick --package meta --package lambda-hello
+    cargo run --profile server --package benchmarks -- lambda
 
 # DynamoDB and SQS adapters over the wire, against an AWS emulator.
 wire:

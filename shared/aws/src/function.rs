@@ -124,8 +124,10 @@ impl Parts {
         let mut reader = Reader::new(&environment);
         log::install(&mut reader);
         let metrics = Metrics::install(&reader);
+        let secret_name = reader.text("BK_PLUGIN_SECRET_NAME");
+        reader.finish(())?;
         let clients = Clients::new(&environment)?;
-        let secret = match reader.text("BK_PLUGIN_SECRET_NAME") {
+        let secret = match secret_name {
             Some(name) => SecretVariables::read(&clients, &name).await?,
             None => SecretVariables::default(),
         };
@@ -133,10 +135,16 @@ impl Parts {
             |name: &str| environment(name).filter(|value| !value.is_empty()).or_else(|| secret.get(name));
         let mut reader = Reader::new(&lookup);
         let (settings, store) = (Settings::read(&mut reader), StoreSettings::read(&mut reader));
-        let secret = required(&mut reader, "BKPAAS_APP_SECRET", "callback tokens are made with it");
-        let (settings, store, secret) = reader.finish((settings, store, secret))?;
+        if settings.app_secret.is_none() && settings.development {
+            reader.wrong(
+                "BKPAAS_APP_SECRET",
+                "is required: put it into the secret that BK_PLUGIN_SECRET_NAME names",
+            );
+        }
+        let (settings, store) = reader.finish((settings, store))?;
+        let secret = settings.app_secret.as_ref().map_or("", ExposeSecret::expose_secret);
         let own: Vec<&str> = settings.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
-        let keys = CallbackKeys::new(&secret, &own, settings.callback_lifetime)?;
+        let keys = CallbackKeys::new(secret, &own, settings.callback_lifetime)?;
         let callback_base = settings.callback_base.clone().unwrap_or_else(|| {
             tracing::warn!(
                 "neither BK_PLUGIN_CALLBACK_HOST nor BK_PLUGIN_PUBLIC_URL is set: callback URLs lead nowhere"

@@ -14,6 +14,7 @@ use bk_plugin_kit::engine::{End, Engine, Handled, Occasion};
 use bk_plugin_kit::queue::{Message, Queue};
 use bk_plugin_kit::trace_context::TraceContext;
 use futures::future::join_all;
+use tracing::Instrument as _;
 
 use crate::sqs::{UnreadableMessage, parse};
 
@@ -76,12 +77,13 @@ impl PollTick {
 
     async fn run(&self, letter: Letter, end: End) -> Option<String> {
         let engine = self.engine.on(letter.occasion(end));
-        letter.unless(engine.handle(&letter.message, letter.receive_count).await)
+        let handled = engine.handle(&letter.message, letter.receive_count).instrument(letter.span()).await;
+        letter.unless(handled)
     }
 
     async fn end(&self, letter: Letter, end: End) -> Option<String> {
         let engine = self.engine.on(letter.occasion(end));
-        letter.unless(engine.dead_letter(&letter.message).await)
+        letter.unless(engine.dead_letter(&letter.message).instrument(letter.span()).await)
     }
 
     /// Puts messages back that may be deadly, apart from each other, and deletes them: they are not to be received
@@ -142,6 +144,10 @@ impl Letter {
 
     fn occasion(&self, end: End) -> Occasion {
         Occasion { end: Some(end), trace: self.trace.clone() }
+    }
+
+    fn span(&self) -> tracing::Span {
+        tracing::info_span!("message", message_id = self.id, otelTraceID = self.trace.id())
     }
 
     /// Its id, unless it is to be deleted.

@@ -1,6 +1,6 @@
 //! Measures how many polling steps a second the SQLite store takes, without an engine around it.
 //!
-//! `cargo run --release -p bk-plugin-sql --example steps -- [invocations] [seconds] [bytes of inputs]`
+//! `cargo run --profile server -p bk-plugin-sql --example steps -- [invocations] [seconds] [bytes of inputs]`
 //!
 //! A step is what the engine does for one wake-up: claim, send the next wake-up, commit, delete the wake-up.
 //! Wake-ups are received in batches.

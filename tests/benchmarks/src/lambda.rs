@@ -24,8 +24,8 @@ const WARM_CALLS: usize = 2000;
 
 /// Measures all, in turn.
 pub(crate) async fn run() -> Result<(), Failure> {
-    let folder = std::env::current_exe()?.with_file_name("../lambda");
-    println!("Lambda functions, built with the profile `lambda`, on this machine:");
+    let folder = std::env::current_exe()?.with_file_name("../release");
+    println!("Lambda functions, built with --release, on this machine:");
     println!(
         "{:14} {:>9} {:>11} {:>11} {:>11} {:>11}",
         "", "zip", "cold p50", "x bare", "warm p50", "warm p99"

@@ -42,7 +42,7 @@ impl Server {
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("{program}: {error}; is it built with --release?"))?;
+            .map_err(|error| format!("{program}: {error}; is it built with the same profile?"))?;
         let mut server = Self { port, start_up: Duration::ZERO, child, _folder: folder };
         server.answered().await?;
         server.start_up = started.elapsed();

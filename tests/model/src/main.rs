@@ -1,4 +1,4 @@
-//! Explores the model and prints what there was to see: `cargo run --release --package model`; with
+//! Explores the model and prints what there was to see: `cargo run --profile server --package model`; with
 //! `large`, more of it.
 #![allow(clippy::print_stdout, reason = "its output is a table")]
 

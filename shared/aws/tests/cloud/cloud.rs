@@ -29,7 +29,7 @@ pub(crate) const TIME_OUT: Duration = Duration::from_mins(1);
 pub(crate) const VISIBILITY: Duration = Duration::from_mins(6);
 const MAX_RECEIVE_COUNT: u32 = 5;
 
-/// Does what `path` says, step by step: `poll`, `callback`, `end`, `fail`.
+/// Does what `path` says, step by step: `poll`, `callback`, `end`, `fail`, `die`.
 struct Path;
 
 #[derive(Deserialize, JsonSchema)]
@@ -75,6 +75,8 @@ impl Plugin for Path {
                 Ok(Next::callback())
             }
             "fail" => fail("as told"),
+            // Whoever runs this never comes back.
+            "die" => std::future::pending().await,
             _ => Ok(Next::done()),
         }
     }
@@ -206,8 +208,10 @@ impl Cloud {
         }
         let batch: SqsEvent = serde_json::from_value(event.clone()).unwrap();
         let ends_at = self.clock.now() + TIME_OUT;
-        let response = self.poll_tick.handle(batch, ends_at).await;
-        source.settle(&event, &serde_json::to_value(response).unwrap())
+        // One that does not come back in that time has died.
+        let handled =
+            tokio::time::timeout(Duration::from_secs(1), self.poll_tick.handle(batch, ends_at)).await;
+        handled.map_or(0, |response| source.settle(&event, &serde_json::to_value(response).unwrap()))
     }
 
     /// Works until nothing more is due within an hour.

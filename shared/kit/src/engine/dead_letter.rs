@@ -12,7 +12,7 @@ impl Engine {
     /// Handles a message from the dead-letter queue: ends the invocation in FAIL and says why.
     pub async fn dead_letter(&self, message: &Message) -> Handled {
         let handled = match message {
-            Message::WakeUp(wake_up) => self.in_trace_of(message).dead_wake_up(wake_up, never_ended).await,
+            Message::WakeUp(wake_up) => self.in_trace_of(message).received_in_vain(wake_up).await,
             // Whoever received it may not have come to posting it at all.
             Message::Finish(finish) => self.in_trace_of(message).post_again(finish).await,
         };
@@ -52,9 +52,6 @@ impl Engine {
         if wake_up.due_at > now {
             return self.send_on(wake_up, now).await;
         }
-        if self.table.keeps_leases() && !self.was_started(&wake_up.trace_id).await? {
-            return self.start_anew(wake_up).await;
-        }
         let lease = self.new_lease(now);
         match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => {
@@ -71,6 +68,14 @@ impl Engine {
 }
 
 impl Engine {
+    async fn received_in_vain(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        let is_due = wake_up.due_at <= self.clock.now();
+        if is_due && self.table.keeps_leases() && !self.was_started(&wake_up.trace_id).await? {
+            return self.start_anew(wake_up).await;
+        }
+        self.dead_wake_up(wake_up, never_ended).await
+    }
+
     /// Whether somebody has begun the step that an unfinished invocation waits for: who dies leaves the lease.
     async fn was_started(&self, trace_id: &TraceId) -> Result<bool, StoreError> {
         let record = self.table.read(trace_id).await?;
