@@ -158,9 +158,7 @@ impl Parts {
             queue: queue.clone(),
             clock: Arc::new(SystemClock),
             // What listens on this machine is Lambda's own, unless all of it is an emulator.
-            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(
-                environment("AWS_ENDPOINT_URL").is_some(),
-            )),
+            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(lookup("AWS_ENDPOINT_URL").is_some())),
             keys: Arc::new(keys),
             callback_base,
             limits: settings.limits,

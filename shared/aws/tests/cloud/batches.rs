@@ -203,3 +203,53 @@ async fn a_suspect_is_not_run_beside_others() {
     cloud.work().await;
     assert_eq!(cloud.schedule(&suspect).await["state"], 4);
 }
+
+/// Every step can be found by the trace of the call that began it, in X-Ray as well.
+#[tokio::test]
+async fn traces_are_carried_through_the_queue() {
+    const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const XRAY: &str = "Root=1-67891233-abcdef012345678912345678;Sampled=1";
+    let cloud = Cloud::new().await;
+    let headers = [("traceparent", TRACEPARENT), ("x-amzn-trace-id", XRAY)];
+    let body = json!({ "inputs": { "path": ["poll", "poll", "end"] }, "context": {} });
+    cloud.call_with(&headers, "POST", "/bk_plugin/invoke/1.0.0", &body).await;
+    for _ in 0..2 {
+        let message: Value = serde_json::from_str(&cloud.aws.messages("wake-ups")[0].body).unwrap();
+        assert_eq!(message["trace"], json!({ "traceparent": TRACEPARENT, "xray": XRAY }));
+        cloud.clock.advance(SECOND);
+        let event = cloud.wake_ups.receive_batch().unwrap();
+        assert_eq!(event["Records"][0]["attributes"]["AWSTraceHeader"], XRAY);
+        let response = cloud
+            .poll_tick
+            .handle(serde_json::from_value(event.clone()).unwrap(), cloud.clock.now() + TIME_OUT);
+        cloud.wake_ups.settle(&event, &serde_json::to_value(response.await).unwrap());
+    }
+}
+
+/// The function is killed after 20 seconds, a quarter of which is kept back for writing the result.
+#[tokio::test]
+async fn a_step_that_is_too_slow_ends_before_the_function_is_killed() {
+    let cloud = Cloud::new().await;
+    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "die"] }), true).await;
+    cloud.clock.advance(SECOND);
+    let event = cloud.wake_ups.receive_batch().unwrap();
+    let killed = cloud.clock.now() + SECOND * 20;
+    let handled = cloud.poll_tick.handle(serde_json::from_value(event.clone()).unwrap(), killed);
+    let time = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            cloud.clock.advance(Duration::from_millis(250));
+        }
+    };
+    let response = tokio::select! {
+        response = handled => response,
+        () = time => unreachable!("time goes on for ever"),
+    };
+    assert!(cloud.clock.now() < killed, "it was killed");
+    cloud.wake_ups.settle(&event, &serde_json::to_value(response).unwrap());
+    let data = cloud.schedule(&trace_id).await;
+    assert_eq!(data["state"], 5);
+    assert!(data["err"].as_str().unwrap().contains("its time limit of 15 s"), "{data}");
+    cloud.work().await;
+    assert_eq!(cloud.posts(), 1);
+}

@@ -158,7 +158,22 @@ impl Cloud {
 
     /// Status and body of an answer.
     pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        self.call_with(&[], method, path, body).await
+    }
+
+    /// The same, with headers.
+    pub(crate) async fn call_with(
+        &self,
+        headers: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> (u16, Value) {
+        let mut request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let request = request.body(Body::from(body.to_string())).unwrap();
         let response = self.routes.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
