@@ -2,8 +2,8 @@
 //! has become a dead letter.
 //!
 //! A batch is answered with the messages that are to stay (`ReportBatchItemFailures`): only those come again.
-//! Messages that were received before may be what their last runner died of, so they are kept apart: in a batch with
-//! others they are put back, and of those that are among themselves one is run and the rest is put back.
+//! Messages that were received before may be what their last runner died of, so none of them is run beside others: it
+//! is put back, or if it was put back often enough, the others are. Of those that are among themselves one is run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,10 +63,18 @@ impl PollTick {
             }
         }
         let end = End::new(self.engine.clock().now(), ends_at);
-        // Put back first: whoever runs the others may not come to it.
-        let alone = if fresh.is_empty() { suspects.pop() } else { None };
-        stay.extend(self.put_back(suspects).await);
-        let run = fresh.into_iter().chain(alone).map(|letter| self.run(letter, end));
+        suspects.sort_by_key(|suspect| suspect.message.put_backs());
+        let has_waited = suspects.last().is_some_and(|suspect| suspect.message.put_backs() >= OFTEN_ENOUGH);
+        let alone = if fresh.is_empty() || has_waited { suspects.pop() } else { None };
+        let (run, others) = match alone {
+            Some(suspect) => (vec![suspect], fresh),
+            None => (fresh, Vec::new()),
+        };
+        // Put back first: whoever runs the rest may not come to it.
+        let apart = suspects.into_iter().zip(1..).map(|(letter, number)| self.put_back(letter, number));
+        let others = others.into_iter().map(|letter| self.put_back(letter, 1));
+        stay.extend(join_all(apart).await.into_iter().chain(join_all(others).await).flatten());
+        let run = run.into_iter().map(|letter| self.run(letter, end));
         stay.extend(join_all(run).await.into_iter().flatten());
         let ended = dead.into_iter().map(|letter| self.end(letter, end));
         stay.extend(join_all(ended).await.into_iter().flatten());
@@ -86,20 +94,16 @@ impl PollTick {
         letter.unless(engine.dead_letter(&letter.message).instrument(letter.span()).await)
     }
 
-    /// Puts messages back that may be deadly, apart from each other, and deletes them: they are not to be received
-    /// once more with those of this batch, should one of them kill the function.
-    async fn put_back(&self, suspects: Vec<Letter>) -> Vec<String> {
-        let put_back = suspects.into_iter().enumerate().map(|(number, letter)| async move {
-            let delay = APART * (1 + u32::try_from(number).unwrap_or(u32::MAX));
-            let put_back = self.engine.set_aside(&letter.message, letter.receive_count, delay).await;
-            if put_back == Handled::Delete
-                && let Err(error) = self.queue.delete(&letter.handle).await
-            {
-                tracing::warn!(message_id = letter.id, %error, "a message that was put back comes twice");
-            }
-            letter.unless(put_back)
-        });
-        join_all(put_back).await.into_iter().flatten().collect()
+    /// Puts a message back, apart from others by its number, and deletes it: it is not to be received once more with
+    /// what is run now, should that kill the function.
+    async fn put_back(&self, letter: Letter, number: u32) -> Option<String> {
+        let put_back = self.engine.set_aside(&letter.message, letter.receive_count, APART * number).await;
+        if put_back == Handled::Delete
+            && let Err(error) = self.queue.delete(&letter.handle).await
+        {
+            tracing::warn!(message_id = letter.id, %error, "a message that was put back comes twice");
+        }
+        letter.unless(put_back)
     }
 
     async fn unreadable_dead_letter(&self, id: &str, unreadable: &UnreadableMessage) -> Handled {
@@ -114,8 +118,8 @@ impl PollTick {
 /// What messages that are put back are kept apart by.
 const APART: Duration = Duration::from_secs(2);
 
-/// A message that was put back so often, because the queue is never without others, is run with them.
-const MOST_PUT_BACKS: u32 = 20;
+/// A suspect that was put back so often has the others put back instead: a busy queue is never without others.
+const OFTEN_ENOUGH: u32 = 3;
 
 impl Letter {
     fn read(record: SqsMessage) -> Result<Self, UnreadableMessage> {
@@ -137,9 +141,7 @@ impl Letter {
 
     /// Whether it may be what its last runner died of. (Posting a finish callback kills nobody.)
     fn is_suspect(&self) -> bool {
-        matches!(self.message, Message::WakeUp(_))
-            && self.message.crashes(self.receive_count) > 0
-            && self.message.put_backs() < MOST_PUT_BACKS
+        matches!(self.message, Message::WakeUp(_)) && self.message.crashes(self.receive_count) > 0
     }
 
     fn occasion(&self, end: End) -> Occasion {

@@ -253,3 +253,25 @@ async fn a_step_that_is_too_slow_ends_before_the_function_is_killed() {
     cloud.work().await;
     assert_eq!(cloud.posts(), 1);
 }
+
+/// A queue that is never without others does not keep a suspect waiting for ever.
+#[tokio::test]
+async fn a_suspect_comes_to_its_turn_in_a_busy_queue() {
+    let cloud = Cloud::new().await;
+    let (suspect, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;
+    cloud.crashes.store(true, Ordering::Relaxed);
+    cloud.tick(SECOND).await;
+    cloud.clock.advance(VISIBILITY);
+    let mut rounds = 0;
+    let mut others = Vec::new();
+    while cloud.schedule(&suspect).await["state"] == 2 {
+        rounds += 1;
+        assert!(rounds < 30, "it waits for ever");
+        others.push(cloud.invoke(json!({ "path": ["poll", "end"] }), false).await.0);
+        cloud.tick(SECOND).await;
+    }
+    cloud.work().await;
+    for trace_id in others {
+        assert_eq!(cloud.schedule(&trace_id).await["state"], 4);
+    }
+}
