@@ -68,7 +68,91 @@ fn strip_stage(uri: &mut Uri, stage: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bk_plugin_kit::clock::{Clock as _, SystemClock};
+    use bk_plugin_kit::prelude::*;
+    use bk_plugin_kit::protocol::{self, Description, ProtocolSettings};
+    use serde_json::{Value, json};
+
     use super::*;
+
+    struct Nothing;
+
+    impl Plugin for Nothing {
+        const META: Meta = Meta::version("1.0.0");
+        type Inputs = Empty;
+        type ContextInputs = Empty;
+        type Storage = ();
+        type Outputs = Empty;
+
+        async fn execute(&self, _: Empty, _: &mut bk_plugin_kit::prelude::Context<Self>) -> Result<Next> {
+            Ok(Next::done())
+        }
+    }
+
+    /// Status and code of the answer of `meta` and the documents to an event.
+    async fn answered(event: &Value) -> (u16, Value) {
+        let registry = Arc::new(Project::new("").version(Nothing).build().unwrap());
+        let settings = ProtocolSettings::new("demo", protocol::time_zone(None).unwrap());
+        let description = Description::new(registry, settings, Arc::new(SystemClock));
+        let routes = protocol::meta_routes(&description).merge(protocol::document_routes(&description));
+        let front = protocol::serve(&description, routes);
+        let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+        let mut context = lambda_runtime::Context::default();
+        let deadline = SystemClock.now() + std::time::Duration::from_secs(20);
+        context.deadline = u64::try_from(deadline.as_millis()).unwrap();
+        let response = answer(front, Metrics::none(), request.with_lambda_context(context)).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// An HTTP API's event; a function URL's has the same form.
+    fn http_api(stage: &str, path: &str) -> Value {
+        json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": {},
+            "requestContext": {
+                "accountId": "1", "apiId": "a", "domainName": "d", "domainPrefix": "d", "requestId": "r",
+                "http": { "method": "GET", "path": path, "protocol": "HTTP/1.1", "sourceIp": "::1", "userAgent": "" },
+                "routeKey": "$default", "stage": stage, "time": "", "timeEpoch": 0,
+            },
+            "isBase64Encoded": false,
+        })
+    }
+
+    fn rest_api(stage: &str, path: &str) -> Value {
+        json!({
+            "resource": "/{proxy+}", "path": path, "httpMethod": "GET", "headers": {}, "multiValueHeaders": {},
+            "queryStringParameters": null, "multiValueQueryStringParameters": null, "pathParameters": null,
+            "stageVariables": null, "body": null, "isBase64Encoded": false,
+            "requestContext": {
+                "accountId": "1", "resourceId": "r", "stage": stage, "requestId": "r", "resourcePath": "/{proxy+}",
+                "httpMethod": "GET", "apiId": "a", "path": format!("/{stage}{path}"), "protocol": "HTTP/1.1",
+                "identity": { "sourceIp": "::1" },
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn events_of_every_kind_are_answered() {
+        for event in [
+            http_api("$default", "/bk_plugin/meta"),
+            http_api("$default", "/bk_plugin/meta/"),
+            http_api("prod", "/prod/bk_plugin/meta"),
+            rest_api("prod", "/bk_plugin/meta"),
+            rest_api("prod", "/bk_plugin/meta/"),
+        ] {
+            let (status, body) = answered(&event).await;
+            assert_eq!((status, &body["data"]["code"]), (200, &json!("demo")), "{event}");
+        }
+        for event in
+            [http_api("$default", "/schema/"), http_api("prod", "/prod/schema/"), rest_api("prod", "/schema")]
+        {
+            let (status, body) = answered(&event).await;
+            assert!(status == 200 && body["paths"].is_object(), "{event}");
+        }
+    }
 
     #[test]
     fn a_stage_is_taken_off_where_it_stands() {
