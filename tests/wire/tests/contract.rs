@@ -11,8 +11,8 @@ use contract::{QueueStore, TableStore};
 use wire::Emulator;
 
 /// The emulator goes by the machine's clock: waiting for it is really waiting. Longer than the delays that the cases
-/// wait for.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(7);
+/// wait for, and than a case takes that receives a hundred messages one after the other.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct OverTheWire {
     emulator: Emulator,
