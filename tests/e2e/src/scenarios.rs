@@ -142,7 +142,8 @@ impl<'a> World<'a> {
     }
 
     async fn told(&self, path: &str) -> Outcome {
-        for _ in 0..120 {
+        // It may share batches with what kills the function, and then waits for the visibility time-out.
+        for _ in 0..360 {
             if self.receiver.count(path) > 0 {
                 return Ok(());
             }
