@@ -65,9 +65,7 @@ impl Engine {
             Claim::Refused(record) => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
         }
     }
-}
 
-impl Engine {
     async fn received_in_vain(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
         let is_due = wake_up.due_at <= self.clock.now();
         if is_due && self.table.keeps_leases() && !self.was_started(&wake_up.trace_id).await? {

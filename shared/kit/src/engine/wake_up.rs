@@ -150,8 +150,7 @@ impl Engine {
 
     /// Sends a copy and has this delivery deleted, so that the receive count counts crashes only.
     async fn put_back(&self, wake_up: &WakeUp, delay: Duration) -> Result<Handled, StoreError> {
-        let copy =
-            Message::WakeUp(WakeUp { put_backs: wake_up.put_backs.saturating_add(1), ..wake_up.clone() });
+        let copy = Message::WakeUp(wake_up.clone()).put_back();
         self.queue.send(&copy, delay.min(self.queue.longest_delay())).await?;
         Ok(Handled::Delete)
     }
