@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bk_plugin_kit::clock::{Clock as _, SystemClock};
-use bk_plugin_sql::sqlite::SqliteStore;
+use bk_plugin_sql::Store;
 
 const EVERY: Duration = Duration::from_mins(10);
 /// Few enough that a batch delays no step noticeably.
 const AT_ONCE: u32 = 500;
 
 /// Runs until it is dropped.
-pub(crate) async fn keep(store: Arc<SqliteStore>) {
+pub(crate) async fn keep(store: Arc<dyn Store>) {
     loop {
-        match delete_all_expired(&store).await {
+        match delete_all_expired(&*store).await {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "finished records deleted, their time was over"),
             Err(error) => tracing::warn!(%error, "finished records could not be deleted, later again"),
@@ -22,7 +22,7 @@ pub(crate) async fn keep(store: Arc<SqliteStore>) {
     }
 }
 
-async fn delete_all_expired(store: &SqliteStore) -> Result<u64, bk_plugin_kit::table::StoreError> {
+async fn delete_all_expired(store: &dyn Store) -> Result<u64, bk_plugin_kit::table::StoreError> {
     let mut deleted = 0;
     loop {
         let batch = store.delete_expired(SystemClock.now(), AT_ONCE).await?;

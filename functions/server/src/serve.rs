@@ -12,6 +12,7 @@ use bk_plugin_kit::project::Registry;
 use bk_plugin_kit::protocol::{self, Front, Service};
 use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::worker::Worker;
+use bk_plugin_sql::Store;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,7 +30,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log
         largest_record: settings.state_limit,
         ..SqliteOptions::default()
     };
-    let store = Arc::new(SqliteStore::open(&settings.store, options).await?);
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store, options).await?);
     let listener = listen(&settings).await?;
     let engine = Arc::new(engine(registry, &settings, &store, &listener)?);
     announce(&engine, &settings, &listener);
@@ -67,7 +68,7 @@ async fn listen(settings: &ServerSettings) -> Result<TcpListener, StartError> {
 fn engine(
     registry: Registry,
     settings: &ServerSettings,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn Store>,
     listener: &TcpListener,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;

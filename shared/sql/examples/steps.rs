@@ -17,6 +17,7 @@ use bk_plugin_kit::ids::{LeaseToken, TraceId};
 use bk_plugin_kit::queue::{Delivery, Message, Queue, WakeUp};
 use bk_plugin_kit::record::{Lease, Record, State};
 use bk_plugin_kit::table::{Claim, Commit, StoreError, Table, Write};
+use bk_plugin_sql::Store as _;
 use bk_plugin_sql::sqlite::{Durability, SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;

@@ -6,3 +6,6 @@
 mod rows;
 mod rules;
 pub mod sqlite;
+mod store;
+
+pub use store::{QueueDepth, Store};

@@ -9,6 +9,7 @@ use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::queue::Queue;
 use bk_plugin_kit::table::Table;
 use bk_plugin_kit::testing::ManualClock;
+use bk_plugin_sql::Store as _;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use contract::{QueueStore, TableStore};
 use tempfile::TempDir;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bk_plugin_kit::clock::{Clock, SystemClock, Timestamp};
 use bk_plugin_kit::table::StoreError;
 use sqlx::SqlitePool;
@@ -21,6 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use open::OpenError;
 use writer::{Answer, Job};
+
+use crate::{QueueDepth, Store};
 
 /// How a [`SqliteStore`] behaves.
 #[derive(Clone)]
@@ -92,18 +95,27 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Deletes up to `at_most` finished records and stubs whose time is over at `now`, and returns how many
-    /// were deleted.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not take it now.
-    pub async fn delete_expired(&self, now: Timestamp, at_most: u32) -> Result<u64, StoreError> {
+    /// Hands a job to the writer and waits until it is on the disk.
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(job(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn delete_expired(&self, now: Timestamp, at_most: u32) -> Result<u64, StoreError> {
         self.ask(|answer| Job::Expire(writer::Expire { now, at_most, answer })).await
     }
 
-    /// Finishes what was asked for, closes the file and gives it free for another process. Waiting receivers
-    /// get nothing; later calls get [`StoreError::Unavailable`].
-    pub async fn close(&self) {
+    async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError> {
+        let depth = sqlx::query_as(queue::DEPTH).bind(now.as_millis()).fetch_one(&self.readers);
+        depth.await.map_err(store_error)
+    }
+
+    /// It also gives the file free for another process.
+    async fn close(&self) {
         let (answer, closed) = oneshot::channel();
         // The writer closes last: the last connection of a file puts its log away.
         self.readers.close().await;
@@ -111,13 +123,6 @@ impl SqliteStore {
             // No answer means that it was closed already.
             closed.await.ok();
         }
-    }
-
-    /// Hands a job to the writer and waits until it is on the disk.
-    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send(job(answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
     }
 }
 

@@ -39,6 +39,14 @@ const HIDE: &str = "\
 
 const NEXT_DUE: &str = "SELECT min(visible_at) FROM messages";
 
+/// Whatever is hidden was received before; what was never received is delayed.
+pub(super) const DEPTH: &str = "\
+    SELECT count(*) FILTER (WHERE visible_at <= ?1) AS due, \
+           count(*) FILTER (WHERE visible_at > ?1 AND receive_count = 0) AS delayed, \
+           count(*) FILTER (WHERE visible_at > ?1 AND receive_count > 0) AS in_flight, \
+           (SELECT count(*) FROM dead_letters) AS dead_letters \
+    FROM messages";
+
 /// The statements that are run over and over.
 #[cfg(test)]
 pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, BURY, DUE, HIDE, NEXT_DUE];

@@ -10,6 +10,7 @@ use bk_plugin_kit::clock::{Clock, Timestamp};
 use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::record::{Lease, Record, State};
 use bk_plugin_kit::table::{ClaimOn, Table};
+use bk_plugin_sql::Store as _;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use contract::sample::{START, applied, granted, lease, record};
 use sqlx::{Connection as _, SqliteConnection};

@@ -7,6 +7,7 @@ use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::queue::{Finish, Message, Queue};
 use bk_plugin_kit::record::{Record, State};
 use bk_plugin_kit::table::{ClaimOn, StoreError, Table};
+use bk_plugin_sql::Store as _;
 use bk_plugin_sql::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use contract::sample::{START, applied, early, entry, granted, lease};
 use serde_json::json;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::clock::SystemClock;
+use bk_plugin_kit::clock::{Clock as _, SystemClock};
 use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::queue::{Delivery, Finish, Message, Queue};
 use bk_plugin_sql::sqlite::SqliteStore;
+use bk_plugin_sql::{QueueDepth, Store as _};
 
 use crate::fixture::Fixture;
 
@@ -158,4 +159,15 @@ async fn a_message_that_cannot_be_read_is_put_aside() {
 /// Lets the other tasks and the database get to where they wait.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(60)).await;
+}
+
+#[tokio::test]
+async fn the_depth_tells_what_waits_from_what_is_worked_on() {
+    let fixture = Fixture::new().await;
+    for delay in [0, 0, 0, 60] {
+        fixture.store.send(&message(), Duration::from_secs(delay)).await.unwrap();
+    }
+    assert_eq!(fixture.store.receive(1, NOW).await.unwrap().len(), 1);
+    let depth = fixture.store.queue_depth(fixture.clock.now()).await.unwrap();
+    assert_eq!(depth, QueueDepth { due: 2, delayed: 1, in_flight: 1, dead_letters: 0 });
 }

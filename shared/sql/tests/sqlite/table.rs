@@ -6,6 +6,7 @@ use bk_plugin_kit::clock::Clock as _;
 use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::record::State;
 use bk_plugin_kit::table::Table;
+use bk_plugin_sql::Store as _;
 use contract::sample::{START, applied, early, ended, entry, late};
 use serde_json::json;
 
