@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tower::make::Shared;
 
 use crate::log::Log;
-use crate::settings::ServerSettings;
+use crate::settings::{Role, ServerSettings};
 use crate::{StartError, app_secret, health, housekeeping};
 
 /// Serves until the process is told to stop.
@@ -36,11 +36,13 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log
     announce(&engine, &settings, &listener);
 
     let stopping = stop_signal();
-    let worker = Worker::new(Arc::clone(&engine), store.clone(), settings.worker);
-    let working = tokio::spawn(worker.run(stopped(stopping.clone())));
+    let working = settings.role.runs_later_steps().then(|| {
+        let worker = Worker::new(Arc::clone(&engine), store.clone(), settings.worker);
+        tokio::spawn(worker.run(stopped(stopping.clone())))
+    });
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
     let service = service(&engine, &settings);
-    let routes = Shared::new(routes(&service, &engine, &log));
+    let routes = Shared::new(routes(&service, &engine, settings.role, &log));
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped(stopping.clone()));
     tokio::select! {
         served = serving.into_future() => {
@@ -53,7 +55,9 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log
     }
     // Requests have been answered; the steps that run come to their end, then nobody needs the store.
     service.finish_steps().await;
-    let _ = working.await;
+    if let Some(working) = working {
+        let _ = working.await;
+    }
     housekeeping.abort();
     store.close().await;
     tracing::info!("stopped");
@@ -79,7 +83,9 @@ fn engine(
         let port = listener.local_addr().map_or(settings.port, |address| address.port());
         format!("http://127.0.0.1:{port}/bk_plugin")
     });
-    let finish_callbacks = HttpFinishCallbackClient::new(shared.development);
+    let destinations = shared.destinations.clone();
+    let destinations = if shared.development { destinations.and_loopback() } else { destinations };
+    let finish_callbacks = HttpFinishCallbackClient::new(destinations, shared.authorities.clone());
     finish_callbacks.prepare()?;
     Ok(Engine::new(EngineParts {
         registry: Arc::new(registry),
@@ -97,15 +103,18 @@ fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
     Service::new(Arc::clone(engine), settings.shared.protocol())
 }
 
-fn routes(service: &Arc<Service>, engine: &Arc<Engine>, log: &Log) -> Front {
-    let mut groups = health::routes(Arc::clone(engine))
-        .merge(protocol::meta_routes(service.description()))
-        .merge(protocol::invoke_routes(service))
-        .merge(protocol::callback_routes(service))
-        .merge(protocol::schedule_routes(service))
-        .merge(protocol::document_routes(service.description()));
-    if let Some(log) = &log.invocations {
-        groups = groups.merge(protocol::log_routes(service, log.clone()));
+fn routes(service: &Arc<Service>, engine: &Arc<Engine>, role: Role, log: &Log) -> Front {
+    let mut groups = health::routes(Arc::clone(engine));
+    if role.answers_callers() {
+        groups = groups
+            .merge(protocol::meta_routes(service.description()))
+            .merge(protocol::invoke_routes(service))
+            .merge(protocol::callback_routes(service))
+            .merge(protocol::schedule_routes(service))
+            .merge(protocol::document_routes(service.description()));
+        if let Some(log) = &log.invocations {
+            groups = groups.merge(protocol::log_routes(service, log.clone()));
+        }
     }
     protocol::serve(service.description(), groups)
 }

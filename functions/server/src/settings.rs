@@ -18,10 +18,45 @@ pub struct ServerSettings {
     pub store: PathBuf,
     /// BK_PLUGIN_STATE_LIMIT: bytes the record of one invocation may have.
     pub state_limit: usize,
+    /// BK_PLUGIN_ROLE: what this process does.
+    pub role: Role,
     /// BK_PLUGIN_CONCURRENCY.
     pub worker: WorkerOptions,
     /// BK_PLUGIN_LOG: what is logged, as tracing-subscriber's EnvFilter reads it.
     pub log: tracing_subscriber::filter::Targets,
+}
+
+/// What a process does of what a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Answers callers, and runs first steps inside their calls.
+    Web,
+    /// Runs every later step. It listens too, for probes and metrics alone.
+    Worker,
+    /// Both.
+    All,
+}
+
+impl Role {
+    pub(crate) fn answers_callers(self) -> bool {
+        self != Self::Worker
+    }
+
+    pub(crate) fn runs_later_steps(self) -> bool {
+        self != Self::Web
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        match reader.text("BK_PLUGIN_ROLE").as_deref() {
+            None | Some("all") => Self::All,
+            Some("web") => Self::Web,
+            Some("worker") => Self::Worker,
+            Some(other) => {
+                reader.wrong("BK_PLUGIN_ROLE", format!("{other:?} is none of web, worker and all"));
+                Self::All
+            }
+        }
+    }
 }
 
 impl ServerSettings {
@@ -36,6 +71,7 @@ impl ServerSettings {
             port: reader.number("PORT", 8000, 0..=u16::MAX),
             store: store(&mut reader),
             state_limit: reader.number("BK_PLUGIN_STATE_LIMIT", 4 * 1024 * 1024, 1024..=256 * 1024 * 1024),
+            role: Role::read(&mut reader),
             worker,
             log: settings::log(&mut reader),
             shared,
@@ -85,6 +121,13 @@ mod tests {
             let said = read(&[("BK_PLUGIN_STORE_URL", url)]).unwrap_err().to_string();
             assert!(said.contains("BK_PLUGIN_STORE_URL") && !said.contains("pw"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_role_is_one_of_three() {
+        assert_eq!(read(&[]).unwrap().role, Role::All);
+        let said = read(&[("BK_PLUGIN_ROLE", "schedule")]).unwrap_err().to_string();
+        assert!(said.contains("BK_PLUGIN_ROLE") && said.contains("web, worker and all"), "{said}");
     }
 
     #[test]

@@ -151,14 +151,21 @@ impl Parts {
             );
             "http://127.0.0.1/bk_plugin".to_owned()
         });
+        // What listens on this machine is Lambda's own, unless all of it is an emulator.
+        let destinations = match lookup("AWS_ENDPOINT_URL") {
+            Some(_) => settings.destinations.clone().and_loopback(),
+            None => settings.destinations.clone(),
+        };
         let queue = Arc::new(SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay));
         let engine = Engine::new(EngineParts {
             registry: Arc::new(project.build()?),
             table: Arc::new(DynamoDbTable::new(clients.dynamodb(), store.table)),
             queue: queue.clone(),
             clock: Arc::new(SystemClock),
-            // What listens on this machine is Lambda's own, unless all of it is an emulator.
-            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(lookup("AWS_ENDPOINT_URL").is_some())),
+            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(
+                destinations,
+                settings.authorities.clone(),
+            )),
             keys: Arc::new(keys),
             callback_base,
             limits: settings.limits,

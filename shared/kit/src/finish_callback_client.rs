@@ -1,7 +1,9 @@
 //! Posts finish callbacks over HTTP. The URL comes from the caller, so it may not lead anywhere that only
 //! this machine can reach by accident of where it runs: the metadata service above all.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod destinations;
+
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,9 +12,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 use serde_json::Value;
 
+pub use destinations::{Destination, Destinations, InvalidDestination};
+
 use crate::engine::{FinishCallbackClient, PostError};
 use crate::error::with_sources;
 use crate::record::FinishCallback;
+use crate::tls::Authorities;
 
 /// How long one post may take. bk-sops answers at once; whoever does not is asked again.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +30,8 @@ pub struct HttpFinishCallbackClient {
     /// Made when it is first needed: reading the machine's certificates takes a while, and a Lambda function
     /// that is started for something else need not wait for it.
     client: OnceLock<reqwest::Client>,
-    allowed: Allowed,
+    destinations: Destinations,
+    authorities: Authorities,
 }
 
 /// The client could not be made: the machine's TLS set-up is broken.
@@ -34,10 +40,9 @@ pub struct HttpFinishCallbackClient {
 pub struct ClientError(#[from] reqwest::Error);
 
 impl HttpFinishCallbackClient {
-    /// A client; certificates are checked against the machine's own list. In development it may post to this
-    /// machine itself.
-    pub fn new(development: bool) -> Self {
-        Self { client: OnceLock::new(), allowed: Allowed { loopback: development } }
+    /// A client that posts to `destinations`; certificates are checked against `authorities`.
+    pub fn new(destinations: Destinations, authorities: Authorities) -> Self {
+        Self { client: OnceLock::new(), destinations, authorities }
     }
 
     /// Makes now what is otherwise made for the first post, and says if that cannot be done.
@@ -49,13 +54,12 @@ impl HttpFinishCallbackClient {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        crate::tls::install();
-        let client = reqwest::Client::builder()
+        let client = crate::tls::client_builder(&self.authorities)
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())
             // A proxy would resolve names where they cannot be checked.
             .no_proxy()
-            .dns_resolver(CheckedResolver(self.allowed))
+            .dns_resolver(CheckedResolver(self.destinations.clone()))
             .user_agent(concat!("bk-plugin-framework-rust/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(self.client.get_or_init(|| client))
@@ -67,7 +71,7 @@ impl FinishCallbackClient for HttpFinishCallbackClient {
     async fn post(&self, finish_callback: &FinishCallback) -> Result<(), PostError> {
         let url = reqwest::Url::parse(&finish_callback.url)
             .map_err(|error| PostError(format!("plugin_callback_info.url is not a URL: {error}")))?;
-        self.allowed.check(&url)?;
+        self.destinations.check(&url)?;
         let client = self.client().map_err(|error| PostError(error.to_string()))?;
         let mut answer = client
             .post(url)
@@ -92,85 +96,17 @@ impl FinishCallbackClient for HttpFinishCallbackClient {
     }
 }
 
-/// Which addresses may be posted to.
-#[derive(Debug, Clone, Copy)]
-struct Allowed {
-    /// This machine itself: what listens there (a sidecar, Lambda's own API) is not meant for callers.
-    loopback: bool,
-}
-
-impl Allowed {
-    fn check(self, url: &reqwest::Url) -> Result<(), PostError> {
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(PostError(format!(
-                "plugin_callback_info.url is {}, not http or https",
-                url.scheme()
-            )));
-        }
-        // A literal address is not resolved, so the resolver does not see it.
-        let host = url.host_str().unwrap_or_default();
-        match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(address) if self.forbids(address) => Err(PostError(Forbidden(host.to_owned()).to_string())),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether an address is this machine's, link-local, a metadata service's, or no host's at all.
-    fn forbids(self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(v4) => self.forbids_v4(v4),
-            IpAddr::V6(v6) => {
-                v6.is_loopback() && !self.loopback
-                    || embedded(v6).is_some_and(|v4| self.forbids_v4(v4))
-                    || v6.is_unicast_link_local()
-                    || v6.is_unspecified()
-                    || v6.is_multicast()
-                    // AWS' metadata service over IPv6.
-                    || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
-            }
-        }
-    }
-
-    fn forbids_v4(self, address: Ipv4Addr) -> bool {
-        address.is_loopback() && !self.loopback
-            || address.is_link_local()
-            || address.is_unspecified()
-            || address.is_broadcast()
-            || address.is_multicast()
-            // The metadata service of Alibaba Cloud.
-            || address == Ipv4Addr::new(100, 100, 100, 200)
-    }
-}
-
-/// The IPv4 address that an IPv6 one leads to: mapped, NAT64 (64:ff9b::/96) or 6to4 (2002::/16).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => Some(v4(high, low)),
-        _ => None,
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "finish callbacks may not be sent to {0}: an address of this machine, a link-local or a metadata one"
-)]
-struct Forbidden(String);
-
 /// Resolves names and refuses those that lead to a forbidden address. The addresses it returns are those
 /// that are connected to, so a name cannot change its mind in between.
-struct CheckedResolver(Allowed);
+struct CheckedResolver(Destinations);
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allowed = self.0;
+        let destinations = self.0.clone();
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.iter().any(|address| allowed.forbids(address.ip())) {
-                return Err(Forbidden(name.as_str().to_owned()).into());
-            }
+            let addresses: Vec<_> = found.iter().map(SocketAddr::ip).collect();
+            destinations.check_addresses(name.as_str(), &addresses)?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -186,34 +122,9 @@ mod tests {
     use crate::JsonObject;
 
     async fn post_to(url: String) -> Result<(), PostError> {
-        let client = HttpFinishCallbackClient::new(true);
+        let destinations = Destinations::anywhere().and_loopback();
+        let client = HttpFinishCallbackClient::new(destinations, Authorities::default());
         client.post(&FinishCallback { url, data: JsonObject::new() }).await
-    }
-
-    #[test]
-    fn link_local_and_metadata_addresses_are_forbidden() {
-        let (development, production) = (Allowed { loopback: true }, Allowed { loopback: false });
-        for address in [
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.100.100.200",
-            "fe80::1",
-            "::",
-            "::ffff:169.254.169.254",
-            "64:ff9b::a9fe:a9fe",
-            "2002:a9fe:a9fe::1",
-            "fd00:ec2::254",
-            "255.255.255.255",
-        ] {
-            assert!(development.forbids(address.parse().unwrap()), "{address}");
-        }
-        for address in ["10.0.0.1", "192.168.1.1", "2001:db8::1", "8.8.8.8"] {
-            assert!(!production.forbids(address.parse().unwrap()), "{address}");
-        }
-        for address in ["127.0.0.1", "::1", "127.9.9.9", "::ffff:127.0.0.1"] {
-            assert!(production.forbids(address.parse().unwrap()), "{address}");
-            assert!(!development.forbids(address.parse().unwrap()), "{address}");
-        }
     }
 
     #[tokio::test]
@@ -254,5 +165,51 @@ mod tests {
         for path in ["/false", "/error", "/redirect"] {
             post_to(format!("{base}{path}")).await.unwrap_err();
         }
+    }
+
+    /// Whoever signed its certificate has to be trusted: by the machine, or by the operator's own list.
+    #[tokio::test]
+    async fn a_private_authority_is_trusted_when_it_is_told() {
+        const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
+        crate::tls::install();
+        let port =
+            serve_tls(&format!("{DATA}test_localhost.pem"), &format!("{DATA}test_localhost.pk8")).await;
+        let finish_callback =
+            FinishCallback { url: format!("https://localhost:{port}/"), data: JsonObject::new() };
+        let destinations = Destinations::anywhere().and_loopback();
+
+        let client = HttpFinishCallbackClient::new(destinations.clone(), Authorities::default());
+        let refused = client.post(&finish_callback).await.unwrap_err().to_string();
+        assert!(refused.contains("certificate"), "{refused}");
+
+        let authorities = Authorities::read(format!("{DATA}test_authority.pem")).unwrap();
+        let client = HttpFinishCallbackClient::new(destinations, authorities);
+        client.post(&finish_callback).await.unwrap();
+    }
+
+    /// Answers every connection on a port of its own with 204.
+    async fn serve_tls(certificate: &str, key: &str) -> u16 {
+        use rustls::pki_types::pem::PemObject as _;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(std::fs::read(key).unwrap()));
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+            }
+        });
+        port
     }
 }

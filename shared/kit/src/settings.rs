@@ -10,7 +10,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 
 use crate::engine::Limits;
+use crate::finish_callback_client::{Destination, Destinations};
 use crate::protocol::{self, Admission, GatewayJwt, ProtocolSettings};
+use crate::tls::Authorities;
 
 /// One variable with a value that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,10 @@ pub struct Settings {
     /// What callback URLs begin with, `/callback/` excluded; `None` if neither BK_PLUGIN_CALLBACK_HOST nor
     /// BK_PLUGIN_PUBLIC_URL is set.
     pub callback_base: Option<String>,
+    /// BK_PLUGIN_FINISH_CALLBACK_HOSTS: where finish callbacks may go. Not to this machine, unless it is listed.
+    pub destinations: Destinations,
+    /// BK_PLUGIN_CA_FILE: whose certificates are trusted besides the machine's own.
+    pub authorities: Authorities,
     /// The engine's times and numbers.
     pub limits: Limits,
     /// BK_PLUGIN_BODY_LIMIT: bytes a request body may have.
@@ -132,6 +138,8 @@ impl Settings {
             callback_lifetime: DAY * reader.number("BK_PLUGIN_CALLBACK_DAYS", 90, 1..=3650),
             callback_base: callback_base(reader, &environment),
             environment,
+            destinations: destinations(reader),
+            authorities: authorities(reader),
             limits: limits(reader),
             body_limit: body_limit(reader),
             time_zone: time_zone(reader),
@@ -225,6 +233,28 @@ fn gateway(reader: &mut Reader<'_>) -> Option<Box<GatewayJwt>> {
     }
 }
 
+fn destinations(reader: &mut Reader<'_>) -> Destinations {
+    const NAME: &str = "BK_PLUGIN_FINISH_CALLBACK_HOSTS";
+    let anywhere = Destinations::anywhere();
+    let Some(text) = reader.text(NAME) else { return anywhere };
+    let mut listed: Vec<Destination> = Vec::new();
+    for one in text.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+        match one.parse() {
+            Ok(destination) => listed.push(destination),
+            Err(invalid) => reader.wrong(NAME, invalid.to_string()),
+        }
+    }
+    anywhere.only(listed)
+}
+
+fn authorities(reader: &mut Reader<'_>) -> Authorities {
+    let read = reader.text("BK_PLUGIN_CA_FILE").map(Authorities::read).transpose();
+    read.map(Option::unwrap_or_default).unwrap_or_else(|error| {
+        reader.wrong("BK_PLUGIN_CA_FILE", error.to_string());
+        Authorities::default()
+    })
+}
+
 fn limits(reader: &mut Reader<'_>) -> Limits {
     // The reference's README writes the name in this way, its code in the other.
     let days = ["SCHEDULE_PERSISTENT_DAYS", "SCHEDULE_PERSISITEN_DAYS"]
@@ -293,12 +323,20 @@ mod tests {
             ("SCHEDULE_PERSISTENT_DAYS", "many"),
             ("TZ", "Mars/Olympus"),
             ("BK_PLUGIN_PUBLIC_URL", "plugin.example.com"),
+            ("BK_PLUGIN_FINISH_CALLBACK_HOSTS", "sops.example.com, https://sops"),
+            ("BK_PLUGIN_CA_FILE", "no/such/file.pem"),
         ])
         .unwrap_err()
         .to_string();
-        for name in
-            ["BKPAAS_APP_SECRET", "BKPAAS_APP_ID", "SCHEDULE_PERSISTENT_DAYS", "TZ", "BK_PLUGIN_PUBLIC_URL"]
-        {
+        for name in [
+            "BKPAAS_APP_SECRET",
+            "BKPAAS_APP_ID",
+            "SCHEDULE_PERSISTENT_DAYS",
+            "TZ",
+            "BK_PLUGIN_PUBLIC_URL",
+            "BK_PLUGIN_FINISH_CALLBACK_HOSTS: \"https://sops\"",
+            "BK_PLUGIN_CA_FILE: no/such/file.pem",
+        ] {
             assert!(said.contains(name), "{name} in {said}");
         }
     }

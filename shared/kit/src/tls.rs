@@ -1,9 +1,57 @@
-//! The cryptography that TLS uses: the same for all clients of a process.
+//! The cryptography that TLS uses, and whose certificates are trusted: the same for all clients of a process.
 
-/// Chooses it for the process, unless that was done before.
+use std::path::Path;
+
+use reqwest::Certificate;
+
+/// Chooses the cryptography for the process, unless that was done before.
 ///
 /// Call it before building a `reqwest` or other `rustls` client of your own.
 pub fn install() {
     // An error says that it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Certificate authorities that are trusted besides the machine's own: a company's, mostly.
+#[derive(Debug, Clone, Default)]
+pub struct Authorities(Vec<Certificate>);
+
+/// A file holds no certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthoritiesError {
+    /// It cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is something else in it.
+    #[error("{path} holds no certificates in PEM")]
+    NoCertificates {
+        /// The file.
+        path: String,
+    },
+}
+
+impl Authorities {
+    /// Those whose certificates are in a file, in PEM.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, AuthoritiesError> {
+        let display = || path.as_ref().display().to_string();
+        let pem =
+            std::fs::read(&path).map_err(|source| AuthoritiesError::File { path: display(), source })?;
+        match Certificate::from_pem_bundle(&pem) {
+            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates)),
+            _ => Err(AuthoritiesError::NoCertificates { path: display() }),
+        }
+    }
+}
+
+/// The beginning of an HTTP client that trusts the machine's certificate authorities and these.
+pub fn client_builder(authorities: &Authorities) -> reqwest::ClientBuilder {
+    install();
+    let builder = reqwest::Client::builder();
+    if authorities.0.is_empty() { builder } else { builder.tls_certs_merge(authorities.0.iter().cloned()) }
 }

@@ -278,6 +278,39 @@ async fn a_step_that_kills_the_process_ends_in_fail() {
     assert_eq!(starts, 6, "five tries, then the start that ended it");
 }
 
+/// They run beside it each time, and yet nobody ends in FAIL but the one to blame.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_kills_the_process_takes_no_other_with_it() {
+    let mut server = Server::start().await;
+    let journal_file = server.path("journal");
+    let inputs = json!({"journal": journal_file, "times": 1, "interval": 0, "work": 300});
+    let mut beside = Vec::new();
+    // Their second steps are long enough to be running whenever the killer is.
+    for answer in futures::future::join_all((0..8).map(|_| server.invoke("1.0.0", inputs.clone()))).await {
+        beside.push(trace_id(&answer));
+    }
+    let killer = trace_id(&server.invoke("3.0.0", json!({})).await);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let data = loop {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        if server.child.as_mut().unwrap().try_wait().unwrap().is_some() {
+            server.spawn();
+        } else if let Ok(answer) =
+            server.client.get(server.url(&format!("/bk_plugin/schedule/{killer}"))).send().await
+            && let Ok(answer) = answer.json::<Value>().await
+            && answer["data"]["state"] == 5
+        {
+            break answer["data"].clone();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(data["err"].as_str().unwrap().contains("step 2 was started again and again"), "{data}");
+    for trace_id in beside {
+        let data = server.finished(&trace_id).await;
+        assert_eq!(data["state"], 4, "{data}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_a_first_step_whose_caller_hung_up() {
     let mut server = Server::start().await;

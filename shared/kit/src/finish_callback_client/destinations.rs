@@ -1,0 +1,267 @@
+//! Where finish callbacks may go: never to an address that only this machine reaches by accident of where it runs,
+//! and if the operator lists hosts and networks, only there.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::engine::PostError;
+
+/// The addresses that finish callbacks may be posted to.
+#[derive(Debug, Clone, Default)]
+pub struct Destinations {
+    /// This machine itself: what listens there (a sidecar, Lambda's own API) is not meant for callers.
+    loopback: bool,
+    /// These alone, if there is a list.
+    listed: Option<Arc<[Destination]>>,
+}
+
+/// A host or a network that finish callbacks may go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// The host of this name.
+    Host(String),
+    /// Every host whose name ends with this, the dot in front included.
+    Domain(String),
+    /// Every host with an address in this network.
+    Network(IpNet),
+}
+
+/// The text names neither a host nor a network.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is neither a host (sops.example.com), nor a domain (*.example.com), nor a network (10.0.0.0/8)"
+)]
+pub struct InvalidDestination(String);
+
+impl FromStr for Destination {
+    type Err = InvalidDestination;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDestination> {
+        if let Ok(network) = text.parse::<IpNet>() {
+            return Ok(Self::Network(network.trunc()));
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Network(address.into()));
+        }
+        let (name, domain) = match text.strip_prefix('*') {
+            Some(domain) => (domain.strip_prefix('.').unwrap_or_default(), true),
+            None => (text, false),
+        };
+        let is_name = !name.is_empty()
+            && name.split('.').all(|label| {
+                !label.is_empty()
+                    && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            });
+        if !is_name {
+            return Err(InvalidDestination(text.to_owned()));
+        }
+        let name = name.to_ascii_lowercase();
+        Ok(if domain { Self::Domain(format!(".{name}")) } else { Self::Host(name) })
+    }
+}
+
+impl Destination {
+    fn has_name(&self, name: &str) -> bool {
+        match self {
+            Self::Host(host) => host == name,
+            Self::Domain(domain) => name.ends_with(domain.as_str()),
+            Self::Network(_) => false,
+        }
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        matches!(self, Self::Network(network) if network.contains(&address.to_canonical()))
+    }
+}
+
+/// Why a callback is not sent. Whoever looks into it has to know which host it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Forbidden {
+    #[error(
+        "finish callbacks may not be sent to {0}: an address of this machine, a link-local or a metadata one"
+    )]
+    Address(String),
+    #[error("finish callbacks may not be sent to {0}: BK_PLUGIN_FINISH_CALLBACK_HOSTS does not list it")]
+    NotListed(String),
+}
+
+impl Destinations {
+    /// Anywhere but to this machine.
+    pub fn anywhere() -> Self {
+        Self::default()
+    }
+
+    /// To this machine, too: for development.
+    #[must_use]
+    pub fn and_loopback(self) -> Self {
+        Self { loopback: true, ..self }
+    }
+
+    /// To these alone.
+    #[must_use]
+    pub fn only(self, listed: impl Into<Arc<[Destination]>>) -> Self {
+        Self { listed: Some(listed.into()), ..self }
+    }
+
+    /// Checks what can be checked of a URL before its host is resolved. A literal address is not resolved at all.
+    pub(super) fn check(&self, url: &reqwest::Url) -> Result<(), PostError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            let scheme = url.scheme();
+            return Err(PostError(format!("plugin_callback_info.url is {scheme}, not http or https")));
+        }
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let checked = host.parse::<IpAddr>().map_or(Ok(()), |address| self.check_addresses(host, &[address]));
+        checked.map_err(|forbidden| PostError(forbidden.to_string()))
+    }
+
+    /// Checks the addresses that a name was resolved to. All must do: any may be connected to.
+    pub(super) fn check_addresses(&self, name: &str, addresses: &[IpAddr]) -> Result<(), Forbidden> {
+        if addresses.iter().any(|address| self.forbids(*address)) {
+            return Err(Forbidden::Address(name.to_owned()));
+        }
+        if self.lists(name, addresses) { Ok(()) } else { Err(Forbidden::NotListed(name.to_owned())) }
+    }
+
+    fn lists(&self, name: &str, addresses: &[IpAddr]) -> bool {
+        let Some(listed) = &self.listed else { return true };
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        listed.iter().any(|destination| destination.has_name(&name))
+            || addresses.iter().all(|address| listed.iter().any(|listed| listed.has_address(*address)))
+    }
+
+    /// Whether an address is this machine's (unless it is listed), link-local, a metadata service's, or no host's
+    /// at all.
+    fn forbids(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => self.forbids_v4(v4),
+            IpAddr::V6(v6) => {
+                v6.is_loopback() && !self.reaches_loopback(address)
+                    || embedded(v6).is_some_and(|v4| self.forbids_v4(v4))
+                    || v6.is_unicast_link_local()
+                    || v6.is_unspecified()
+                    || v6.is_multicast()
+                    // AWS' metadata service over IPv6.
+                    || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+            }
+        }
+    }
+
+    fn forbids_v4(&self, address: Ipv4Addr) -> bool {
+        address.is_loopback() && !self.reaches_loopback(address.into())
+            || address.is_link_local()
+            || address.is_unspecified()
+            || address.is_broadcast()
+            || address.is_multicast()
+            // The metadata service of Alibaba Cloud.
+            || address == Ipv4Addr::new(100, 100, 100, 200)
+    }
+
+    fn reaches_loopback(&self, address: IpAddr) -> bool {
+        self.loopback
+            || self.listed.iter().flat_map(|listed| listed.iter()).any(|one| one.has_address(address))
+    }
+}
+
+/// The IPv4 address that an IPv6 one leads to: NAT64 (64:ff9b::/96) or 6to4 (2002::/16).
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(texts: &[&str]) -> Destinations {
+        let listed: Vec<Destination> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        Destinations::anywhere().only(listed)
+    }
+
+    fn allows(destinations: &Destinations, name: &str, address: &str) -> bool {
+        destinations.check_addresses(name, &[address.parse().unwrap()]).is_ok()
+    }
+
+    #[test]
+    fn link_local_and_metadata_addresses_are_forbidden() {
+        let (development, production) = (Destinations::anywhere().and_loopback(), Destinations::anywhere());
+        for address in [
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.100.100.200",
+            "fe80::1",
+            "::",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "fd00:ec2::254",
+            "255.255.255.255",
+        ] {
+            assert!(development.forbids(address.parse().unwrap()), "{address}");
+        }
+        for address in ["10.0.0.1", "192.168.1.1", "2001:db8::1", "8.8.8.8"] {
+            assert!(!production.forbids(address.parse().unwrap()), "{address}");
+        }
+        for address in ["127.0.0.1", "::1", "127.9.9.9", "::ffff:127.0.0.1"] {
+            assert!(production.forbids(address.parse().unwrap()), "{address}");
+            assert!(!development.forbids(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn with_a_list_what_is_not_on_it_is_forbidden() {
+        let listed = listed(&["sops.example.com", "*.internal", "10.1.0.0/16", "2001:db8::/32", "127.0.0.1"]);
+        for (name, address) in [
+            ("sops.example.com", "8.8.8.8"),
+            ("SOPS.example.com.", "8.8.8.8"),
+            ("a.b.internal", "8.8.8.8"),
+            ("anything", "10.1.2.3"),
+            ("anything", "::ffff:10.1.2.3"),
+            ("anything", "2001:db8::7"),
+            ("127.0.0.1", "127.0.0.1"),
+        ] {
+            assert!(allows(&listed, name, address), "{name} {address}");
+        }
+        for (name, address) in [
+            ("example.com", "8.8.8.8"),
+            ("evil-sops.example.com", "8.8.8.8"),
+            ("internal", "8.8.8.8"),
+            ("evilinternal", "8.8.8.8"),
+            ("anything", "10.2.2.3"),
+            ("localhost", "127.0.0.2"),
+            ("sops.example.com", "127.0.0.2"),
+        ] {
+            assert!(!allows(&listed, name, address), "{name} {address}");
+        }
+    }
+
+    /// A name is not good because one of its addresses is.
+    #[test]
+    fn every_address_of_a_name_counts() {
+        let addresses = ["10.1.0.1".parse().unwrap(), "8.8.8.8".parse().unwrap()];
+        assert!(listed(&["10.0.0.0/8"]).check_addresses("two.example.com", &addresses).is_err());
+        assert!(listed(&["0.0.0.0/0"]).check_addresses("two.example.com", &addresses).is_ok());
+    }
+
+    /// Not even the operator can list them, by mistake or for convenience.
+    #[test]
+    fn a_list_opens_no_metadata_service() {
+        let listed = listed(&["metadata.internal", "169.254.169.254", "0.0.0.0/0", "::/0"]);
+        for address in ["169.254.169.254", "fe80::1", "100.100.100.200", "::ffff:169.254.169.254"] {
+            assert!(!allows(&listed, "metadata.internal", address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_names_nothing_is_told() {
+        for text in ["", "*", "*.", "https://a.example.com", "a:80", "10.0.0.0/40", "a..b", "a/b"] {
+            let said = text.parse::<Destination>().unwrap_err().to_string();
+            assert!(said.contains("is neither a host"), "{said}");
+        }
+    }
+}
