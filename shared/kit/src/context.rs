@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::callback_token::CallbackUrls;
+use crate::caller::Caller;
 use crate::ids::{CallbackId, TraceId};
 use crate::plugin::{Event, Plugin};
 use crate::record::State;
@@ -24,6 +25,7 @@ pub(crate) struct StepFacts {
     pub(crate) trace_id: TraceId,
     pub(crate) invoke_count: u32,
     pub(crate) event: Event,
+    pub(crate) caller: Caller,
     pub(crate) urls: Arc<CallbackUrls>,
     pub(crate) prepared: u32,
 }
@@ -70,6 +72,11 @@ impl<P: Plugin> Context<P> {
     /// Which step this is, counted from 1.
     pub fn invoke_count(&self) -> u32 {
         self.step.invoke_count
+    }
+
+    /// Who invoked the plugin, the same in all its steps.
+    pub fn caller(&self) -> &Caller {
+        &self.step.caller
     }
 
     /// A key that is the same when this step is run again: give it to outside calls that must not be made

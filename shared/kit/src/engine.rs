@@ -32,7 +32,7 @@ use crate::table::{BackOff, StoreError, Table};
 
 pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
-pub use invoke::{Invoked, UnknownVersion};
+pub use invoke::{Call, Invoked, UnknownVersion};
 pub use occasion::{End, Occasion};
 
 /// Times and numbers the engine keeps to.

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 pub mod callback_token;
+pub mod caller;
 pub mod clock;
 pub mod context;
 pub mod engine;

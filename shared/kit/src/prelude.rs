@@ -5,6 +5,7 @@ pub use serde::{Deserialize, Serialize};
 pub use serde_json::Value;
 
 pub use crate::JsonObject;
+pub use crate::caller::Caller;
 pub use crate::context::{Context, PreparedCallback};
 pub use crate::error::{Error, Result, fail, unexpected};
 pub use crate::ids::CallbackId;

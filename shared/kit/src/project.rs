@@ -62,6 +62,13 @@ pub struct AllowedScope {
     pub value: Vec<String>,
 }
 
+impl AllowedScope {
+    /// Whether a call from this scope is let in.
+    pub(crate) fn allows(&self, kind: &str, value: &str) -> bool {
+        self.kind == kind && self.value.iter().any(|allowed| allowed == value)
+    }
+}
+
 /// One thing wrong with a project.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {

@@ -16,6 +16,7 @@ mod envelope;
 mod exact_integers;
 mod front;
 mod gateway;
+mod gateway_claims;
 mod gateway_jwt;
 mod invalid_input;
 mod invocation_log;
@@ -47,7 +48,6 @@ use crate::engine::{End, Engine, Occasion};
 use crate::project::Registry;
 use crate::trace_context::TraceContext;
 
-pub use author_routes::Caller;
 pub use front::{Front, serve};
 pub use gateway::Admission;
 pub use gateway_jwt::{GatewayJwt, InvalidPublicKey};

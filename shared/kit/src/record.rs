@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::JsonObject;
+use crate::caller::Caller;
 use crate::clock::Timestamp;
 use crate::ids::{CallbackId, LeaseToken, Receipt, TraceId};
 
@@ -114,6 +115,8 @@ pub struct Record {
     pub inputs: JsonObject,
     /// The context as it came.
     pub context: JsonObject,
+    /// Who called.
+    pub caller: Caller,
     /// What the plugin keeps between steps; null until it stores something.
     pub storage: Value,
     /// What the plugin has put out.
@@ -156,6 +159,7 @@ impl Record {
             invoke_count: 0,
             inputs: JsonObject::new(),
             context: JsonObject::new(),
+            caller: Caller::default(),
             storage: Value::Null,
             outputs: Value::Object(JsonObject::new()),
             err: String::new(),

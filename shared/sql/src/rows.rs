@@ -21,6 +21,7 @@ pub(crate) struct RecordRow {
     invoke_count: i64,
     inputs: Option<String>,
     context: Option<String>,
+    caller: Option<String>,
     finish_callback: Option<String>,
     storage: String,
     outputs: String,
@@ -51,6 +52,7 @@ impl RecordRow {
             invoke_count: u32::try_from(self.invoke_count)?,
             inputs: self.inputs.as_deref().map(json).transpose()?.unwrap_or_default(),
             context: self.context.as_deref().map(json).transpose()?.unwrap_or_default(),
+            caller: self.caller.as_deref().map(json).transpose()?.unwrap_or_default(),
             storage: json(&self.storage)?,
             outputs: json(&self.outputs)?,
             err: json(&self.err)?,
@@ -118,6 +120,8 @@ pub(crate) struct NewRecord {
     pub(crate) created_at: Timestamp,
     pub(crate) inputs: String,
     pub(crate) context: String,
+    /// `None` if nothing is known of the caller.
+    pub(crate) caller: Option<String>,
     pub(crate) finish_callback: Option<String>,
     pub(crate) storage: String,
     pub(crate) outputs: String,
@@ -128,11 +132,15 @@ impl NewRecord {
     pub(crate) fn of(record: &Record) -> Result<Self, StoreError> {
         let inputs = text(&record.inputs)?;
         let context = text(&record.context)?;
+        let caller = (!record.caller.is_unknown()).then(|| text(&record.caller)).transpose()?;
         let finish_callback = record.finish_callback.as_ref().map(text).transpose()?;
         let storage = text(&record.storage)?;
         let outputs = text(&record.outputs)?;
         let sizes = Sizes {
-            call: inputs.len() + context.len() + finish_callback.as_ref().map_or(0, String::len),
+            call: inputs.len()
+                + context.len()
+                + caller.as_ref().map_or(0, String::len)
+                + finish_callback.as_ref().map_or(0, String::len),
             storage: storage.len(),
             outputs: outputs.len(),
         };
@@ -142,6 +150,7 @@ impl NewRecord {
             created_at: record.created_at,
             inputs,
             context,
+            caller,
             finish_callback,
             storage,
             outputs,

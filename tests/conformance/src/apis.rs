@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::routing::get;
 use axum::{Json, Router};
 use bk_plugin_kit::prelude::*;
-use bk_plugin_kit::protocol::Caller;
 use serde_json::json;
 
 use crate::{APP_CODE, APP_SECRET};
@@ -70,7 +69,7 @@ async fn info(
         "query": query,
         "data": serde_json::from_slice(&body).unwrap_or_else(|_| json!({})),
         "content_type": text(header::CONTENT_TYPE),
-        "user": caller.username,
+        "user": caller.username.unwrap_or_default(),
         "token": token,
         "headers": passed,
         "files": {},

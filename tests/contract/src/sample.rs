@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bk_plugin_kit::caller::Caller;
 use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::ids::{CallbackId, LeaseToken, Receipt, TraceId};
 use bk_plugin_kit::record::{InboxEntry, Lease, Record, State};
@@ -19,6 +20,7 @@ pub fn record(state: State) -> Record {
     record.invoke_count = 1;
     record.inputs.insert("b".to_owned(), json!("\u{0} is kept, so is 中文"));
     record.inputs.insert("a".to_owned(), json!(1.5));
+    record.caller = Caller { username: Some("\u{0} 管理员".to_owned()), ..Caller::default() };
     record
 }
 

@@ -54,6 +54,9 @@ pub(super) fn encode(record: &Record) -> Vec<(&'static str, AttributeValue)> {
     if let Some(finish_callback) = &record.finish_callback {
         item.push(("finish_callback", json(finish_callback)));
     }
+    if !record.caller.is_unknown() {
+        item.push(("caller", json(&record.caller)));
+    }
     item.extend(lease(record.lease.as_ref()));
     if let Some(finish_at) = record.finish_at {
         item.push(("finish_at", millis(finish_at)));
@@ -215,6 +218,7 @@ impl<'a> Reader<'a> {
         }
         self.json("inputs", &mut record.inputs);
         self.json("context", &mut record.context);
+        self.json("caller", &mut record.caller);
         self.json("storage", &mut record.storage);
         self.json("outputs", &mut record.outputs);
         let mut finish_callback = None;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Engine;
 use super::step::{Ended, Phase};
 use crate::JsonObject;
+use crate::caller::Caller;
 use crate::clock::Timestamp;
 use crate::ids::TraceId;
 use crate::plugin::{Event, Next};
@@ -12,6 +13,17 @@ use crate::queue::WakeUp;
 use crate::record::{FinishCallback, Record, State};
 use crate::table::{StoreError, Write};
 use crate::version::StepInput;
+
+/// What a version is invoked with.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// The inputs as they came.
+    pub inputs: JsonObject,
+    /// The context as it came.
+    pub context: JsonObject,
+    /// Who calls.
+    pub caller: Caller,
+}
 
 /// What the caller of `invoke` is answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,13 +57,12 @@ impl Engine {
         &self,
         trace_id: TraceId,
         plugin_version: &str,
-        inputs: JsonObject,
-        context: JsonObject,
+        call: Call,
     ) -> Result<Result<Invoked, StoreError>, UnknownVersion> {
         let Some(version) = self.registry.get(plugin_version) else {
             return Err(UnknownVersion(plugin_version.to_owned()));
         };
-        let finish_callback = match finish_callback(version.meta().enable_plugin_callback, &context) {
+        let finish_callback = match finish_callback(version.meta().enable_plugin_callback, &call.context) {
             Ok(finish_callback) => finish_callback,
             Err(err) => return Ok(Ok(Invoked::fail(err))),
         };
@@ -59,10 +70,11 @@ impl Engine {
         let mut record = Record {
             plugin_version: plugin_version.to_owned(),
             finish_callback,
+            caller: call.caller,
             ..Record::stub(trace_id, created_at)
         };
-        let ended =
-            self.run(plugin_version, self.first_step(&record, &inputs, &context), Phase::Execute).await;
+        let first_step = self.first_step(&record, &call.inputs, &call.context);
+        let ended = self.run(plugin_version, first_step, Phase::Execute).await;
         match ended.next {
             None => return Ok(Ok(Invoked::fail(ended.err))),
             Some(Next::Done) => {
@@ -71,15 +83,15 @@ impl Engine {
             }
             Some(Next::Poll(_) | Next::Callback(_)) => {}
         }
-        record.inputs = inputs;
-        record.context = context;
+        record.inputs = call.inputs;
+        record.context = call.context;
         // Boxed: most invocations end above and should not carry room for what follows.
         Ok(Box::pin(self.write_first_step(record, ended)).await)
     }
 
     fn first_step(&self, record: &Record, inputs: &JsonObject, context: &JsonObject) -> StepInput {
         StepInput {
-            facts: self.facts(record.trace_id.clone(), 1, Event::Invoked),
+            facts: self.facts(record, Event::Invoked),
             inputs: inputs.clone(),
             context: context.clone(),
             storage: Value::Null,

@@ -6,7 +6,6 @@ use tracing::Instrument as _;
 use super::Engine;
 use crate::clock::Timestamp;
 use crate::context::StepFacts;
-use crate::ids::TraceId;
 use crate::metrics::StepMetrics;
 use crate::plugin::{Callback, CallbackWait, Event, Next};
 use crate::record::{Deadline, Record, State};
@@ -125,7 +124,7 @@ impl Engine {
             _ => Event::Polled,
         };
         let input = StepInput {
-            facts: self.facts(record.trace_id.clone(), record.invoke_count + 1, event),
+            facts: self.facts(record, event),
             inputs: std::mem::take(&mut record.inputs),
             context: std::mem::take(&mut record.context),
             storage: record.storage.take(),
@@ -134,8 +133,16 @@ impl Engine {
         self.run(&record.plugin_version, input, Phase::Schedule).await
     }
 
-    pub(super) fn facts(&self, trace_id: TraceId, invoke_count: u32, event: Event) -> StepFacts {
-        StepFacts { trace_id, invoke_count, event, urls: std::sync::Arc::clone(&self.urls), prepared: 0 }
+    /// The facts of the step that follows what is in the record.
+    pub(super) fn facts(&self, record: &Record, event: Event) -> StepFacts {
+        StepFacts {
+            trace_id: record.trace_id.clone(),
+            invoke_count: record.invoke_count + 1,
+            event,
+            caller: record.caller.clone(),
+            urls: std::sync::Arc::clone(&self.urls),
+            prepared: 0,
+        }
     }
 
     /// Runs `execute` within the step's time limit.

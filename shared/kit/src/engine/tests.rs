@@ -40,6 +40,7 @@ impl Plugin for Scripted {
     type Outputs = Trail;
 
     async fn execute(&self, inputs: Script, cx: &mut Context<Self>) -> Result<Next> {
+        assert_eq!(*cx.caller(), caller(), "every step knows who called");
         let step = inputs.steps[cx.storage as usize].clone();
         cx.storage += 1;
         let seen = match cx.event() {
@@ -74,6 +75,11 @@ impl Plugin for Scripted {
             other => unexpected(format!("no step {other}")),
         }
     }
+}
+
+fn caller() -> Caller {
+    let name = |text: &str| Some(text.to_owned());
+    Caller { app_code: name("bk_sops"), username: name("admin"), tenant_id: name("system") }
 }
 
 /// Fails posts as often as it is told, then counts.
@@ -185,7 +191,8 @@ impl Bench {
         let inputs = json!({"steps": steps}).as_object().cloned().unwrap();
         let context =
             json!({URL_INFO: {"url": "http://caller.test/", "data": {}}}).as_object().cloned().unwrap();
-        self.engine.invoke(self.trace_id.clone(), "1.0.0", inputs, context).await.unwrap().unwrap()
+        let call = Call { inputs, context, caller: caller() };
+        self.engine.invoke(self.trace_id.clone(), "1.0.0", call).await.unwrap().unwrap()
     }
 
     /// Another step before the invocation has a record would be given this token.

@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::Service;
 use super::envelope::Failure;
-use super::gateway::{Admitted, GatewayCaller};
+use super::gateway::{Admitted, Audience, VerifiedApp, VerifiedUser};
+use crate::caller::Caller;
 use crate::error::{Error, with_sources};
 
 /// Where the routes stand that `plugin_api_dispatch` reaches.
@@ -23,34 +24,31 @@ const PRIVATE: &str = "/bk_plugin/private";
 /// The author's routes for callers that come through the gateway.
 pub(super) fn routes(service: &Arc<Service>) -> Router {
     let author = service.engine.registry().routes();
-    mount(PLUGIN_API, &author.plugin_api)
-        .merge(mount(OPENAPI, &author.openapi))
-        .merge(mount(PRIVATE, &author.private))
-        .layer(from_extractor_with_state::<Admitted<GatewayCaller>, _>(Arc::clone(service)))
+    let of_apps = mount(OPENAPI, &author.openapi).merge(mount(PRIVATE, &author.private));
+    only_for::<VerifiedUser>(mount(PLUGIN_API, &author.plugin_api), service)
+        .merge(only_for::<VerifiedApp>(of_apps, service))
+}
+
+fn only_for<A: Audience + 'static>(routes: Router, service: &Arc<Service>) -> Router {
+    routes.layer(from_extractor_with_state::<Admitted<A>, _>(Arc::clone(service)))
 }
 
 pub(super) fn mount(path: &str, routes: &Router) -> Router {
     Router::new().nest(path, routes.clone())
 }
 
-/// Who calls one of the author's routes; an extractor for their handlers.
+/// Who calls; an extractor for the handlers of the author's routes.
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use bk_plugin_kit::protocol::Caller;
+/// use bk_plugin_kit::prelude::*;
 ///
-/// async fn tasks(caller: Caller) -> String {
-///     format!("tasks of {}", caller.username)
+/// async fn tasks(caller: Caller) -> Result<String> {
+///     let Some(username) = caller.username else { return fail("nobody is named") };
+///     Ok(format!("tasks of {username}"))
 /// }
 /// let routes: Router = Router::new().route("/tasks", get(tasks));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Caller {
-    /// The user that `plugin_api_dispatch` was called for; empty if the route was called directly.
-    pub username: String,
-}
-
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 

@@ -20,15 +20,16 @@ use tower::ServiceExt as _;
 use utoipa::ToSchema;
 
 use super::Service;
-use super::author_routes::{Caller, PLUGIN_API, UnexpectedError, unexpected};
+use super::author_routes::{PLUGIN_API, UnexpectedError, unexpected};
 use super::body::{MediaType, parse_json, unsupported_media_type};
 use super::envelope::{Failure, Traced, json_bytes};
 use super::front::NoRoute;
-use super::gateway::{Admitted, GatewayCaller, JWT};
+use super::gateway::{Admitted, JWT, ScopedApp};
 use super::invalid_input::{InvalidInput, kind, must_be_an_object};
 use super::multipart::{Part, write_parts};
 use super::query::{fields, query_string};
 use crate::JsonObject;
+use crate::caller::Caller;
 use crate::ids::TraceId;
 use crate::version::panic_text;
 
@@ -73,7 +74,7 @@ pub(super) struct Call {
     responses(
         (status = 200, body = Traced<serde_json::Value>, description = "What the route answered, whatever its status"),
         (status = 400, body = Failure, description = "Not JSON, or keys that are missing or wrong"),
-        (status = 403, body = Failure, description = "Not through the gateway"),
+        (status = 403, body = Failure, description = "Not through the gateway, or not from a scope of allow_scope"),
         (status = 404, body = Failure, description = "There is no such route"),
         (status = 413, body = Failure, description = "The body is too large"),
         (status = 415, body = Failure, description = "The body is neither JSON nor a form"),
@@ -81,12 +82,13 @@ pub(super) struct Call {
     )
 )]
 pub(super) async fn dispatch(
-    _: Admitted<GatewayCaller>,
+    _: Admitted<ScopedApp>,
+    caller: Caller,
     State(service): State<Arc<Service>>,
     request: Request,
 ) -> Response {
     let trace_id = TraceId::random();
-    match answer(&service, request).await {
+    match answer(&service, caller, request).await {
         Ok(data) => success(&data, &trace_id),
         Err(failure) => failure.with_trace_id(trace_id).into_response(),
     }
@@ -100,7 +102,7 @@ fn success(data: &[u8], trace_id: &TraceId) -> Response {
 }
 
 /// The JSON that the route answers.
-async fn answer(service: &Service, request: Request) -> Result<Bytes, Failure> {
+async fn answer(service: &Service, caller: Caller, request: Request) -> Result<Bytes, Failure> {
     let headers = passed_on(request.headers());
     let call = Call::read(service, request).await?;
     if service.settings().admission.is_development() && !headers.contains_key(JWT) {
@@ -108,7 +110,7 @@ async fn answer(service: &Service, request: Request) -> Result<Bytes, Failure> {
         return Err(unexpected("the header X-Bkapi-JWT is missing"));
     }
     let url = call.url.clone();
-    let mut request = call.into_request(headers)?;
+    let mut request = call.into_request(headers, caller)?;
     DefaultBodyLimit::max(service.settings().body_limit).apply(&mut request);
     let routed = AssertUnwindSafe(service.plugin_api.clone().oneshot(request)).catch_unwind().await;
     let response = match routed {
@@ -210,8 +212,8 @@ impl Call {
         }
     }
 
-    /// The request that the route gets.
-    fn into_request(self, headers: HeaderMap) -> Result<Request, Failure> {
+    /// The request that the route gets, for the user that the caller names.
+    fn into_request(self, headers: HeaderMap, caller: Caller) -> Result<Request, Failure> {
         let invalid = |what: &dyn std::fmt::Display| {
             let mut invalid = InvalidInput::default();
             invalid.add("data", what);
@@ -241,7 +243,7 @@ impl Call {
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, content_type);
         }
-        request.extensions_mut().insert(Caller { username: self.username });
+        request.extensions_mut().insert(Caller { username: Some(self.username), ..caller });
         Ok(request)
     }
 }

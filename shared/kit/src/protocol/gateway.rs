@@ -6,26 +6,29 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 use super::envelope::Failure;
+use super::gateway_claims::Claims;
 use super::gateway_jwt::GatewayJwt;
 use super::{Description, Service};
-use crate::JsonObject;
-use crate::clock::Timestamp;
+use crate::caller::Caller;
 
 /// The header of the gateway's JWT.
 pub(super) const JWT: HeaderName = HeaderName::from_static("x-bkapi-jwt");
 
 /// The header of the operator's API key.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The header of the tenant that a call is made for. BlueKing's gateway sees to it that it fits the calling app.
+const TENANT: HeaderName = HeaderName::from_static("x-bk-tenant-id");
+
+/// The headers that say which scope a call comes from.
+const SCOPE_TYPE: HeaderName = HeaderName::from_static("bkplugin-scope-type");
+const SCOPE_VALUE: HeaderName = HeaderName::from_static("bkplugin-scope-value");
 
 /// Who may call `invoke`, `plugin_api_dispatch` and the author's routes.
 #[derive(Debug, Clone)]
@@ -67,6 +70,13 @@ pub(super) enum Refused {
     Unreadable(&'static str),
     #[error("X-Bkapi-JWT has expired")]
     Expired,
+    #[error("{0}")]
+    Tenant(&'static str),
+    #[error(
+        "the calling app may not call from this scope: the headers Bkplugin-Scope-Type and Bkplugin-Scope-Value \
+         must name one that meta shows for it in allow_scope"
+    )]
+    Scope,
 }
 
 impl IntoResponse for Refused {
@@ -75,38 +85,86 @@ impl IntoResponse for Refused {
     }
 }
 
-/// Whom a route is for.
+/// Whom a route is for. What is asked of an app and of a user is what the reference's gateway resources ask.
 pub(super) trait Audience: Send {
-    /// Whether the caller may use it.
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused>;
+    /// Who calls, if whoever calls may use it.
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused>;
 }
 
 /// `meta`, `detail`, `schedule` and the documents: callers come directly to the app, without a JWT.
 pub(super) struct AnyCaller;
 
 impl Audience for AnyCaller {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused> {
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
         match (headers.get(JWT), &description.settings.admission) {
-            (Some(jwt), Admission::Development) => read(jwt, description.clock.now()),
-            _ => Ok(()),
+            (Some(jwt), Admission::Development) => {
+                let claims = Claims::unverified(jwt)?;
+                claims.check_times(description.clock.now())?;
+                claims.caller(tenant(headers)?)
+            }
+            _ => Ok(Caller { tenant_id: tenant(headers)?, ..Caller::default() }),
         }
     }
 }
 
-/// `invoke`, `plugin_api_dispatch` and the author's own routes: callers come through the gateway.
-pub(super) struct GatewayCaller;
-
-impl Audience for GatewayCaller {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused> {
-        match (&description.settings.admission, headers.get(JWT)) {
-            (Admission::Development, _) => AnyCaller::admit(description, headers),
-            (Admission::Anyone, _) => Ok(()),
-            (Admission::ApiKey(key), _) if has_key(headers, key) => Ok(()),
-            (Admission::ApiKey(_), _) => Err(Refused::ApiKey),
-            (Admission::Gateway(_), None) => Err(Refused::NotThroughGateway),
-            (Admission::Gateway(None), Some(_)) => Err(Refused::NoPublicKey),
-            (Admission::Gateway(Some(gateway)), Some(jwt)) => gateway.verify(jwt, description.clock.now()),
+/// Whoever comes through the gateway, or is let in without one.
+fn let_in(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+    match (&description.settings.admission, headers.get(JWT)) {
+        (Admission::ApiKey(key), _) if !has_key(headers, key) => Err(Refused::ApiKey),
+        (Admission::Development | Admission::Anyone | Admission::ApiKey(_), _) => {
+            AnyCaller::admit(description, headers)
         }
+        (Admission::Gateway(_), None) => Err(Refused::NotThroughGateway),
+        (Admission::Gateway(None), Some(_)) => Err(Refused::NoPublicKey),
+        (Admission::Gateway(Some(gateway)), Some(jwt)) => {
+            gateway.verify(jwt, description.clock.now())?.caller(tenant(headers)?)
+        }
+    }
+}
+
+/// The author's `openapi` and `private` routes: the gateway has verified the calling app.
+pub(super) struct VerifiedApp;
+
+impl Audience for VerifiedApp {
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let caller = let_in(description, headers)?;
+        match description.settings.admission {
+            Admission::Gateway(_) if caller.app_code.is_none() => {
+                Err(Refused::Forged("the gateway has not verified the app"))
+            }
+            _ => Ok(caller),
+        }
+    }
+}
+
+/// The author's `plugin_api` routes: the gateway has verified the user. Forms call them from the browser, where
+/// no app vouches for anything.
+pub(super) struct VerifiedUser;
+
+impl Audience for VerifiedUser {
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let caller = let_in(description, headers)?;
+        match description.settings.admission {
+            Admission::Gateway(_) if caller.username.is_none() => {
+                Err(Refused::Forged("the gateway has not verified the user"))
+            }
+            _ => Ok(caller),
+        }
+    }
+}
+
+/// `invoke` and `plugin_api_dispatch`: apps that the project limits to scopes (`allow_scope`) must call from one.
+pub(super) struct ScopedApp;
+
+impl Audience for ScopedApp {
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let caller = VerifiedApp::admit(description, headers)?;
+        let limits = description.registry.allow_scope();
+        let Some(limit) = caller.app_code.as_ref().and_then(|code| limits.get(code)) else {
+            return Ok(caller);
+        };
+        let scope = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if limit.allows(scope(SCOPE_TYPE), scope(SCOPE_VALUE)) { Ok(caller) } else { Err(Refused::Scope) }
     }
 }
 
@@ -114,28 +172,40 @@ impl Audience for GatewayCaller {
 pub(super) struct TokenHolder;
 
 impl Audience for TokenHolder {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<(), Refused> {
+    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
         match description.settings.admission {
             Admission::Gateway(_) if description.settings.callbacks_through_gateway => {
-                GatewayCaller::admit(description, headers)
+                VerifiedApp::admit(description, headers)
             }
-            _ => Ok(()),
+            _ => Ok(Caller::default()),
         }
     }
 }
 
 /// Extracted by a handler, or laid over routes by `axum::middleware::from_extractor_with_state`: the caller
-/// is of the audience.
+/// is of the audience. After it [`Caller`] can be extracted.
 pub(super) struct Admitted<A>(PhantomData<A>);
 
 impl<A: Audience, S: Describes> FromRequestParts<S> for Admitted<A> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        A::admit(state.description(), &parts.headers)?;
+        let caller = A::admit(state.description(), &parts.headers)?;
+        parts.extensions.insert(caller);
         Ok(Self(PhantomData))
     }
 }
+
+/// The tenant that a call names. It becomes part of the record, so it has an end.
+fn tenant(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let Some(sent) = headers.get(TENANT).filter(|sent| !sent.is_empty()) else { return Ok(None) };
+    match sent.to_str() {
+        Ok(id) if id.len() <= LONGEST_TENANT => Ok(Some(id.to_owned())),
+        _ => Err(Refused::Tenant("X-Bk-Tenant-Id is no tenant's id")),
+    }
+}
+
+const LONGEST_TENANT: usize = 128;
 
 /// The state of routes that ask who calls.
 pub(super) trait Describes: Send + Sync {
@@ -159,55 +229,4 @@ impl Describes for Arc<Service> {
 fn has_key(headers: &HeaderMap, key: &SecretString) -> bool {
     let digest = |bytes: &[u8]| Sha256::digest(bytes);
     headers.get(API_KEY).is_some_and(|sent| digest(sent.as_bytes()) == digest(key.expose_secret().as_bytes()))
-}
-
-/// Looks whether a JWT is one and has not expired.
-fn read(jwt: &HeaderValue, now: Timestamp) -> Result<(), Refused> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: u64,
-        #[serde(flatten)]
-        _others: IgnoredAny,
-    }
-
-    let mut parts = jwt.as_bytes().split(|byte| *byte == b'.');
-    let (Some(header), Some(claims), Some(_signature), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Refused::Unreadable("it has not three parts"));
-    };
-    let decode = |part: &[u8]| URL_SAFE_NO_PAD.decode(part).ok();
-    decode(header)
-        .and_then(|json| serde_json::from_slice::<JsonObject>(&json).ok())
-        .ok_or(Refused::Unreadable("its header is not a JSON object"))?;
-    let claims: Claims = decode(claims)
-        .and_then(|json| serde_json::from_slice(&json).ok())
-        .ok_or(Refused::Unreadable("its claims are not a JSON object with an expiry"))?;
-    if claims.exp > now.as_secs() { Ok(()) } else { Err(Refused::Expired) }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-
-    /// A JWT that nobody signed.
-    pub(in crate::protocol) fn jwt(claims: &str) -> HeaderValue {
-        let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
-        HeaderValue::try_from(format!("{}.{}.c2ln", part(r#"{"alg":"RS512"}"#), part(claims))).unwrap()
-    }
-
-    #[test]
-    fn a_jwt_is_readable_and_unexpired() {
-        assert_eq!(read(&jwt(r#"{"exp":1800000001,"iss":"APIGW"}"#), NOW), Ok(()));
-        assert_eq!(read(&jwt(r#"{"exp":1800000000}"#), NOW), Err(Refused::Expired));
-        for claims in ["{}", "[]", "x", r#"{"exp":"soon"}"#] {
-            assert!(matches!(read(&jwt(claims), NOW), Err(Refused::Unreadable(_))), "{claims}");
-        }
-        for garbage in ["garbage", "", "a.b.c", "a.b.c.d", "..", "e30.e30"] {
-            let garbage = HeaderValue::from_static(garbage);
-            assert!(matches!(read(&garbage, NOW), Err(Refused::Unreadable(_))), "{garbage:?}");
-        }
-    }
 }

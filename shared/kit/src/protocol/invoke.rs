@@ -17,11 +17,12 @@ use utoipa::ToSchema;
 use super::Service;
 use super::body::{MediaType, parse_json, unsupported_media_type};
 use super::envelope::{Failure, Traced, json};
-use super::gateway::{Admitted, GatewayCaller};
+use super::gateway::{Admitted, ScopedApp};
 use super::invalid_input::InvalidInput;
 use super::segment::Segment;
 use crate::JsonObject;
-use crate::engine::{Invoked, UnknownVersion};
+use crate::caller::Caller;
+use crate::engine::{Call, Invoked, UnknownVersion};
 use crate::ids::TraceId;
 use crate::record::State as InvocationState;
 use crate::table::StoreError;
@@ -62,7 +63,7 @@ pub(super) struct InvokeData {
     responses(
         (status = 200, body = Traced<InvokeData>, description = "How the first step ended"),
         (status = 400, body = Failure, description = "Not JSON, or not an object with inputs and context"),
-        (status = 403, body = Failure, description = "Not through the gateway"),
+        (status = 403, body = Failure, description = "Not through the gateway, or not from a scope of allow_scope"),
         (status = 404, body = Failure, description = "There is no such version"),
         (status = 413, body = Failure, description = "The body is too large"),
         (status = 415, body = Failure, description = "The body is neither JSON nor a form"),
@@ -70,7 +71,8 @@ pub(super) struct InvokeData {
     )
 )]
 pub(super) async fn invoke(
-    _: Admitted<GatewayCaller>,
+    _: Admitted<ScopedApp>,
+    caller: Caller,
     State(service): State<Arc<Service>>,
     Segment(version): Segment,
     request: Request,
@@ -83,7 +85,8 @@ pub(super) async fn invoke(
     let InvokeRequest { inputs, context } = read(&service, request).await?;
     let trace_id = TraceId::random();
     let id = trace_id.clone();
-    let step = async move { engine.invoke(id, &version, inputs, context).await };
+    let call = Call { inputs, context, caller };
+    let step = async move { engine.invoke(id, &version, call).await };
     match whatever_the_caller_does(&service.steps, step).await {
         Ok(Ok(Ok(Invoked { state, outputs, err }))) => {
             let data = InvokeData { outputs, state, err };

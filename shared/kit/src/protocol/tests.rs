@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use self::plugin::{Fixture, fixture};
-use super::gateway::tests::jwt;
+use super::gateway_claims::tests::jwt;
 use super::*;
 use crate::ids::TraceId;
 

@@ -8,8 +8,11 @@ use serde_json::Value;
 use super::{ManualClock, MemoryStore};
 use crate::JsonObject;
 use crate::callback_token::CallbackKeys;
+use crate::caller::Caller;
 use crate::clock::Clock as _;
-use crate::engine::{CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError};
+use crate::engine::{
+    Call, CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError,
+};
 use crate::ids::TraceId;
 use crate::plugin::Plugin;
 use crate::project::{Project, ProjectErrors};
@@ -54,6 +57,7 @@ pub struct Harness {
     clock: Arc<ManualClock>,
     posts: Arc<Posts>,
     version: &'static str,
+    caller: Caller,
 }
 
 /// Takes finish callbacks and answers that all is well.
@@ -91,7 +95,20 @@ impl Harness {
             callback_base: "http://plugin.test/bk_plugin".to_owned(),
             limits,
         });
-        Ok(Self { engine: Arc::new(engine), store, clock, posts, version: P::META.version })
+        Ok(Self {
+            engine: Arc::new(engine),
+            store,
+            clock,
+            posts,
+            version: P::META.version,
+            caller: Caller::default(),
+        })
+    }
+
+    /// Has the version invoked by this caller instead of one of whom nothing is known.
+    #[must_use]
+    pub fn called_by(self, caller: Caller) -> Self {
+        Self { caller, ..self }
     }
 
     /// Invokes the version.
@@ -101,10 +118,10 @@ impl Harness {
     /// If `inputs` or `context` do not serialize to JSON objects.
     pub async fn invoke(self, inputs: impl Serialize, context: impl Serialize) -> Run {
         let trace_id = TraceId::random();
-        let (inputs, context) = (object(&inputs), object(&context));
+        let call = Call { inputs: object(&inputs), context: object(&context), caller: self.caller.clone() };
         let invoked = self
             .engine
-            .invoke(trace_id.clone(), self.version, inputs, context)
+            .invoke(trace_id.clone(), self.version, call)
             .await
             .expect("the harness invokes the version it was made for")
             .expect("the store in memory does not fail");

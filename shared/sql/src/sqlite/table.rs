@@ -21,7 +21,7 @@ use crate::rules::{Entry, Head, Verdict};
 
 const RECORDS: &str = "\
     SELECT i.trace_id, i.plugin_version, i.state, i.invoke_count, c.inputs, c.context, \
-           c.finish_callback, i.storage, i.outputs, i.err, i.deadline_at, i.deadline_run, i.owed, \
+           c.caller, c.finish_callback, i.storage, i.outputs, i.err, i.deadline_at, i.deadline_run, i.owed, \
            l.token AS lease_token, l.until AS lease_until, \
            (SELECT json_group_array(json_array(receipt, callback_id, data) ORDER BY seq) \
             FROM inbox WHERE invocation = i.id) AS inbox, \
@@ -36,7 +36,7 @@ const HEADS: &str = "\
             FROM inbox WHERE invocation = i.id) AS inbox, \
            i.consumed, i.finish_at, i.expires_at, \
            coalesce(octet_length(c.inputs), 0) + coalesce(octet_length(c.context), 0) \
-               + coalesce(octet_length(c.finish_callback), 0) AS call_size, \
+               + coalesce(octet_length(c.caller), 0) + coalesce(octet_length(c.finish_callback), 0) AS call_size, \
            octet_length(i.storage) AS storage_size, octet_length(i.outputs) AS outputs_size \
     FROM json_each(?1) AS wanted CROSS JOIN invocations AS i ON i.trace_id = wanted.value \
     LEFT JOIN calls AS c ON c.invocation = i.id LEFT JOIN leases AS l ON l.invocation = i.id";
@@ -59,8 +59,8 @@ const UPDATE_INVOCATIONS: &str = "\
     FROM json_each(?1) AS changed WHERE invocations.id = changed.value ->> 'id'";
 
 const INSERT_CALLS: &str = "\
-    INSERT INTO calls (invocation, inputs, context, finish_callback) \
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?1)";
+    INSERT INTO calls (invocation, inputs, context, caller, finish_callback) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1)";
 
 const PUT_LEASES: &str = "\
     INSERT INTO leases (invocation, token, until) \
@@ -436,12 +436,15 @@ struct InvocationRow<'a> {
     outputs: Option<&'a str>,
 }
 
+/// A row of `calls`: invocation, inputs, context, caller, finish callback.
+type CallRow<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
+
 /// What is to be written, by statement.
 #[derive(Default)]
 struct Rows<'a> {
     new: Vec<InvocationRow<'a>>,
     changed: Vec<InvocationRow<'a>>,
-    calls: Vec<(i64, &'a str, &'a str, Option<&'a str>)>,
+    calls: Vec<CallRow<'a>>,
     leased: Vec<(i64, &'a str, i64)>,
     freed: Vec<i64>,
     came: Vec<(i64, i64, &'a str, &'a str, &'a str)>,
@@ -465,7 +468,8 @@ impl<'a> Rows<'a> {
             rows.push(InvocationRow::of(trace_id, slot, head)?);
         }
         if let Some(new) = slot.created {
-            self.calls.push((slot.id, &new.inputs, &new.context, new.finish_callback.as_deref()));
+            let (caller, finish_callback) = (new.caller.as_deref(), new.finish_callback.as_deref());
+            self.calls.push((slot.id, &new.inputs, &new.context, caller, finish_callback));
         }
         match &head.lease {
             _ if !slot.lease_changed => (),

@@ -237,6 +237,6 @@ async fn a_version_that_went_away_ends_in_fail() {
 #[tokio::test]
 async fn an_unknown_version_is_no_invocation() {
     let bench = Bench::new();
-    let unknown = bench.engine.invoke(TraceId::random(), "9.9.9", JsonObject::new(), JsonObject::new()).await;
+    let unknown = bench.engine.invoke(TraceId::random(), "9.9.9", Call::default()).await;
     assert_eq!(unknown.unwrap_err().to_string(), "there is no version 9.9.9");
 }

@@ -18,7 +18,7 @@ use crate::ids::{CallbackId, LeaseToken, TraceId};
 use crate::prelude::*;
 use crate::project::Registry;
 use crate::protocol::{
-    Admission, Caller, Front, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes,
+    Admission, Front, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes,
     invoke_routes, log_routes, meta_routes, schedule_routes, serve, time_zone,
 };
 use crate::queue::{Delivery, Message, Queue};

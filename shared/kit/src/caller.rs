@@ -1,0 +1,27 @@
+//! Who calls.
+
+use serde::{Deserialize, Serialize};
+
+/// Who called a plugin or one of the author's routes, as far as it is known: behind BlueKing's gateway what the
+/// gateway vouches for, elsewhere little or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Caller {
+    /// The code of the calling app. Only the gateway tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_code: Option<String>,
+    /// The user: whom the gateway has verified, or whom the app names that calls `plugin_api_dispatch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The tenant the call is made for, where there are several: to be named as `X-Bk-Tenant-Id` in calls of
+    /// BlueKing's APIs that are made for this caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+}
+
+impl Caller {
+    /// Whether nothing is known of the caller.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,161 @@
+//! What a JWT of BlueKing's API gateway says of a call.
+
+use axum::http::HeaderValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::gateway::Refused;
+use crate::JsonObject;
+use crate::caller::Caller;
+use crate::clock::Timestamp;
+
+/// The claims that are looked at. Gateways spell names in two ways.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    pub(super) exp: u64,
+    #[serde(default)]
+    pub(super) nbf: u64,
+    #[serde(default)]
+    app: App,
+    #[serde(default)]
+    user: User,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct App {
+    bk_app_code: Option<String>,
+    app_code: Option<String>,
+    verified: bool,
+    tenant_id: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct User {
+    bk_username: Option<String>,
+    username: Option<String>,
+    verified: bool,
+    tenant_id: Option<String>,
+}
+
+impl Claims {
+    /// The claims of a JWT whose signature nobody looks at.
+    pub(super) fn unverified(jwt: &HeaderValue) -> Result<Self, Refused> {
+        let mut parts = jwt.as_bytes().split(|byte| *byte == b'.');
+        let (Some(header), Some(claims), Some(_signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Refused::Unreadable("it has not three parts"));
+        };
+        let decode = |part: &[u8]| URL_SAFE_NO_PAD.decode(part).ok();
+        decode(header)
+            .and_then(|json| serde_json::from_slice::<JsonObject>(&json).ok())
+            .ok_or(Refused::Unreadable("its header is not a JSON object"))?;
+        decode(claims)
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .ok_or(Refused::Unreadable("its claims are not a JSON object with an expiry"))
+    }
+
+    /// Whether the JWT is one for `now`.
+    pub(super) fn check_times(&self, now: Timestamp) -> Result<(), Refused> {
+        if self.exp <= now.as_secs() {
+            return Err(Refused::Expired);
+        }
+        if self.nbf > now.as_secs() + LEEWAY {
+            return Err(Refused::Forged("it is not valid yet"));
+        }
+        Ok(())
+    }
+
+    /// The caller as the gateway has verified it, who may name a tenant if the app is not of one itself.
+    pub(super) fn caller(self, tenant: Option<String>) -> Result<Caller, Refused> {
+        let Self { app, user, .. } = self;
+        let app = if app.verified { app } else { App::default() };
+        let user = if user.verified { user } else { User::default() };
+        let of_app = app.tenant_id.and_then(present);
+        if of_app.is_some() && tenant.is_some() && of_app != tenant {
+            return Err(Refused::Tenant("X-Bk-Tenant-Id is not the tenant of the calling app"));
+        }
+        Ok(Caller {
+            app_code: app.bk_app_code.or(app.app_code).and_then(present),
+            username: user.bk_username.or(user.username).and_then(present),
+            tenant_id: tenant.or(of_app).or(user.tenant_id.and_then(present)),
+        })
+    }
+}
+
+/// What the gateway's clock may be ahead of this one's, in seconds.
+const LEEWAY: u64 = 60;
+
+fn present(name: String) -> Option<String> {
+    Some(name).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    /// A JWT that nobody signed.
+    pub(in crate::protocol) fn jwt(claims: &str) -> HeaderValue {
+        let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        HeaderValue::try_from(format!("{}.{}.c2ln", part(r#"{"alg":"RS512"}"#), part(claims))).unwrap()
+    }
+
+    #[test]
+    fn a_jwt_is_readable_and_unexpired() {
+        let read = |jwt: &HeaderValue| Claims::unverified(jwt)?.check_times(NOW);
+        assert_eq!(read(&jwt(r#"{"exp":1800000001,"iss":"APIGW"}"#)), Ok(()));
+        assert_eq!(read(&jwt(r#"{"exp":1800000000}"#)), Err(Refused::Expired));
+        for claims in ["{}", "[]", "x", r#"{"exp":"soon"}"#] {
+            assert!(matches!(read(&jwt(claims)), Err(Refused::Unreadable(_))), "{claims}");
+        }
+        for garbage in ["garbage", "", "a.b.c", "a.b.c.d", "..", "e30.e30"] {
+            let garbage = HeaderValue::from_static(garbage);
+            assert!(matches!(read(&garbage), Err(Refused::Unreadable(_))), "{garbage:?}");
+        }
+    }
+
+    fn caller(app: &Value, user: &Value, tenant: Option<&str>) -> Result<Caller, Refused> {
+        let claims: Claims = serde_json::from_value(json!({"exp": 1, "app": app, "user": user})).unwrap();
+        claims.caller(tenant.map(ToOwned::to_owned))
+    }
+
+    #[test]
+    fn both_spellings_are_read_and_only_what_is_verified_counts() {
+        let expected = |app: Option<&str>, user: Option<&str>| Caller {
+            app_code: app.map(ToOwned::to_owned),
+            username: user.map(ToOwned::to_owned),
+            tenant_id: None,
+        };
+        let both = expected(Some("sops"), Some("admin"));
+        for (app, user) in [("app_code", "username"), ("bk_app_code", "bk_username")] {
+            let app = json!({app: "sops", "verified": true});
+            let user = json!({user: "admin", "verified": true});
+            assert_eq!(caller(&app, &user, None), Ok(both.clone()));
+        }
+        let app = json!({"bk_app_code": "sops", "app_code": "sops", "verified": false});
+        let user = json!({"bk_username": "admin", "verified": true, "valid_error_message": null});
+        assert_eq!(caller(&app, &user, None), Ok(expected(None, Some("admin"))));
+        let app = json!({"bk_app_code": "", "verified": true, "valid_error_message": ""});
+        assert_eq!(caller(&app, &json!({"username": "x"}), None), Ok(Caller::default()));
+    }
+
+    #[test]
+    fn the_tenant_is_the_one_that_is_named_or_the_apps() {
+        let global = json!({"app_code": "a", "verified": true, "tenant_mode": "global", "tenant_id": ""});
+        let single = json!({"app_code": "a", "verified": true, "tenant_mode": "single", "tenant_id": "t1"});
+        let user = json!({"username": "u", "verified": true, "tenant_id": "t2"});
+        let tenant = |app, named| caller(app, &user, named).map(|caller| caller.tenant_id);
+        assert_eq!(tenant(&global, Some("t3")), Ok(Some("t3".to_owned())));
+        assert_eq!(tenant(&global, None), Ok(Some("t2".to_owned())));
+        assert_eq!(tenant(&single, None), Ok(Some("t1".to_owned())));
+        assert_eq!(tenant(&single, Some("t1")), Ok(Some("t1".to_owned())));
+        assert!(matches!(tenant(&single, Some("t3")), Err(Refused::Tenant(_))));
+    }
+}
