@@ -42,6 +42,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log
     });
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
     let service = service(&engine, &settings);
+    service.fetch_public_key();
     let routes = Shared::new(routes(&service, &engine, settings.role, &log));
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped(stopping.clone()));
     tokio::select! {

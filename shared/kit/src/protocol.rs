@@ -24,6 +24,7 @@ mod invoke;
 mod logs;
 mod meta;
 mod multipart;
+mod public_key;
 mod query;
 mod schedule;
 mod segment;
@@ -50,8 +51,9 @@ use crate::trace_context::TraceContext;
 
 pub use front::{Front, serve};
 pub use gateway::Admission;
-pub use gateway_jwt::{GatewayJwt, InvalidPublicKey};
+pub use gateway_jwt::{GatewayJwt, PublicKeyFileError};
 pub use invocation_log::InvocationLog;
+pub use public_key::{InvalidPublicKey, PublicKeyError, PublicKeySource};
 pub use time_zone::{UnknownTimeZone, time_zone};
 
 /// When whoever serves a request is killed: put into the extensions of a request by a runtime that does so, as
@@ -153,6 +155,13 @@ impl Service {
     /// What it tells of its plugin.
     pub fn description(&self) -> &Arc<Description> {
         &self.description
+    }
+
+    /// Begins to fetch the gateway's public key, if it is fetched, so that the first caller need not wait for it.
+    pub fn fetch_public_key(&self) {
+        if let Admission::Gateway(Some(gateway)) = &self.settings().admission {
+            gateway.fetch_key(self.engine.clock().now());
+        }
     }
 
     fn settings(&self) -> &ProtocolSettings {

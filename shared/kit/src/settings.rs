@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -89,6 +91,8 @@ pub struct Settings {
     pub development: bool,
     /// BKPAAS_ENVIRONMENT: dev, stag or prod.
     pub environment: String,
+    /// BK_APIGW_NAME: the name of the plugin's own gateway, the `kid` of the JWTs that are accepted.
+    pub gateway_name: String,
     /// BK_PLUGIN_AUTH, with what it needs: who may call `invoke`, `plugin_api_dispatch` and the author's routes.
     pub admission: Admission,
     /// BK_PLUGIN_CALLBACK_KEY: keys of the operator's own for callback tokens; the first mints.
@@ -117,6 +121,8 @@ impl Settings {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let environment = environment(reader);
         let development = environment == "dev";
+        let app_id = app_id(reader, development);
+        let gateway_name = gateway_name(reader, &app_id);
         let app_secret = reader.secret("BKPAAS_APP_SECRET");
         if app_secret.is_none() && !development {
             reader.wrong(
@@ -125,8 +131,9 @@ impl Settings {
             );
         }
         Self {
-            admission: admission(reader, development),
-            app_id: app_id(reader, development),
+            admission: admission(reader, development, &gateway_name),
+            gateway_name,
+            app_id,
             app_secret,
             development,
             callback_keys: reader
@@ -197,10 +204,16 @@ fn body_limit(reader: &mut Reader<'_>) -> usize {
     reader.number("BK_PLUGIN_BODY_LIMIT", ProtocolSettings::BODY_LIMIT, 1024..=1024 * 1024 * 1024)
 }
 
-fn admission(reader: &mut Reader<'_>, development: bool) -> Admission {
+/// The platform names a plugin's gateway so, and says so where it does not.
+fn gateway_name(reader: &Reader<'_>, app_id: &str) -> String {
+    let named = reader.text("BK_APIGW_NAME").or_else(|| reader.text("BKPAAS_BK_PLUGIN_APIGW_NAME"));
+    named.unwrap_or_else(|| format!("bp-{app_id}"))
+}
+
+fn admission(reader: &mut Reader<'_>, development: bool, gateway_name: &str) -> Admission {
     let by_default = if development { "none" } else { "gateway" };
     match reader.text("BK_PLUGIN_AUTH").as_deref().unwrap_or(by_default) {
-        "gateway" => Admission::Gateway(gateway(reader)),
+        "gateway" => Admission::Gateway(gateway(reader, gateway_name)),
         "api_key" => match reader.secret("BK_PLUGIN_API_KEY") {
             Some(key) if key.expose_secret().len() >= SHORTEST_API_KEY => Admission::ApiKey(key),
             _ => {
@@ -222,37 +235,22 @@ fn admission(reader: &mut Reader<'_>, development: bool) -> Admission {
 const SHORTEST_API_KEY: usize = 16;
 
 /// The gateway whose JWTs are accepted, if its public key is known.
-fn gateway(reader: &mut Reader<'_>) -> Option<Box<GatewayJwt>> {
-    let public_key = reader.text("BK_APIGW_PUBLIC_KEY")?;
-    match GatewayJwt::new(&public_key, reader.text("BK_APIGW_NAME").as_deref()) {
-        Ok(gateway) => Some(Box::new(gateway)),
-        Err(invalid) => {
-            reader.wrong("BK_APIGW_PUBLIC_KEY", invalid.to_string());
-            None
+fn gateway(reader: &mut Reader<'_>, name: &str) -> Option<Arc<GatewayJwt>> {
+    const KEY: &str = "BK_APIGW_PUBLIC_KEY";
+    const FILE: &str = "BK_APIGW_PUBLIC_KEY_FILE";
+    let (gateway, variable) = match (reader.text(KEY), reader.text(FILE)) {
+        (None, None) => return None,
+        (Some(_), Some(_)) => {
+            reader.wrong(FILE, format!("is set, and so is {KEY}; the key comes from one of them"));
+            return None;
         }
-    }
-}
-
-fn destinations(reader: &mut Reader<'_>) -> Destinations {
-    const NAME: &str = "BK_PLUGIN_FINISH_CALLBACK_HOSTS";
-    let anywhere = Destinations::anywhere();
-    let Some(text) = reader.text(NAME) else { return anywhere };
-    let mut listed: Vec<Destination> = Vec::new();
-    for one in text.split(',').map(str::trim).filter(|one| !one.is_empty()) {
-        match one.parse() {
-            Ok(destination) => listed.push(destination),
-            Err(invalid) => reader.wrong(NAME, invalid.to_string()),
+        (Some(key), None) => (GatewayJwt::with_key(name, &key).map_err(|error| error.to_string()), KEY),
+        (None, Some(path)) => {
+            let gateway = GatewayJwt::with_file(name, Path::new(&path));
+            (gateway.map_err(|error| format!("{path:?} {error}")), FILE)
         }
-    }
-    anywhere.only(listed)
-}
-
-fn authorities(reader: &mut Reader<'_>) -> Authorities {
-    let read = reader.text("BK_PLUGIN_CA_FILE").map(Authorities::read).transpose();
-    read.map(Option::unwrap_or_default).unwrap_or_else(|error| {
-        reader.wrong("BK_PLUGIN_CA_FILE", error.to_string());
-        Authorities::default()
-    })
+    };
+    gateway.map(Arc::new).map_err(|problem| reader.wrong(variable, problem)).ok()
 }
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
@@ -378,6 +376,23 @@ mod tests {
         assert!(said(&key[..1]).contains("BK_PLUGIN_API_KEY"));
         assert!(said(&[("BK_PLUGIN_AUTH", "all")]).contains("BK_PLUGIN_AUTH"));
         assert!(said(&prod("BK_APIGW_PUBLIC_KEY", "x")).contains("BK_APIGW_PUBLIC_KEY"));
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/gateway_test_key.pub.pem");
+        let from_file = prod("BK_APIGW_PUBLIC_KEY_FILE", file);
+        assert!(matches!(admission(&from_file), Ok(Admission::Gateway(Some(_)))));
+        assert!(said(&prod("BK_APIGW_PUBLIC_KEY_FILE", "/nowhere")).contains("\"/nowhere\" cannot be read"));
+        let mut both = from_file.to_vec();
+        both.push(("BK_APIGW_PUBLIC_KEY", PUBLIC_KEY));
+        assert!(said(&both).contains("comes from one of them"));
+    }
+
+    #[test]
+    fn the_gateway_is_named_as_the_platform_does() {
+        let name = |variables: &[(&str, &str)]| read(variables).unwrap().gateway_name;
+        let (app, platform, own) =
+            (("BKPAAS_APP_ID", "demo"), ("BKPAAS_BK_PLUGIN_APIGW_NAME", "bp-x"), ("BK_APIGW_NAME", "mine"));
+        assert_eq!(name(&[app]), "bp-demo");
+        assert_eq!(name(&[app, platform]), "bp-x");
+        assert_eq!(name(&[app, platform, own]), "mine");
     }
 
     #[test]

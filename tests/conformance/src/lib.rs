@@ -19,6 +19,11 @@ pub const APP_CODE: &str = "bk-plugin-demo";
 /// Its secret: the tokens in the transcripts can be opened with it.
 pub const APP_SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123";
 
+/// The app that some transcripts limit to scopes, and its limits.
+pub fn scoped_project() -> Project {
+    project().allow_scope("bk_sops", "project", ["1", "2"])
+}
+
 /// The recorded plugin.
 pub fn project() -> Project {
     let form = include_str!("../forms/form.js");

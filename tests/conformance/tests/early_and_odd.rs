@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::common::{Running, mint_token};
+use self::common::{Mode, Running, mint_token};
 
 struct Caller {
     running: Running,
@@ -16,7 +16,7 @@ struct Caller {
 
 impl Caller {
     async fn start() -> Self {
-        Self { running: common::start().await, client: common::client() }
+        Self { running: common::start(Mode::Development).await, client: common::client() }
     }
 
     /// Status and body of a POST.

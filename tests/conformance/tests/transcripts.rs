@@ -1,4 +1,4 @@
-//! Replays every transcript of the reference against the running service.
+//! Replays every transcript of the reference against the running service, in the mode it was recorded in.
 //!
 //! An answer that differs is listed in `replay/deviations.rs` with its reason, and what is answered instead is
 //! checked there; one that is listed and does not differ fails as well.
@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 
+use self::common::Mode;
 use self::replay::{
     DEVIATIONS, FINISH_DEVIATIONS, Outcome, Receiver, Replay, Transcript, Why, finish_callbacks, read_all,
 };
-
-/// So many were recorded: one that gets lost is missed.
-const RECORDED: usize = 162;
 
 /// Transcripts replayed at once: most of the time is waiting for intervals to pass. An emulator of AWS runs one
 /// function at a time, and has no logs to ask for.
@@ -31,12 +29,23 @@ fn on_lambda() -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_transcript_is_the_same_or_deviates_as_listed() {
-    let running = common::start().await;
-    let receiver = Receiver::start().await;
-    let client = common::client();
+async fn every_transcript_of_development_is_the_same_or_deviates_as_listed() {
+    replay(Mode::Development, 140).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transcript_behind_the_gateway_is_the_same_or_deviates_as_listed() {
+    replay(Mode::Gateway, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transcript_of_apps_limited_to_scopes_is_the_same_or_deviates_as_listed() {
+    replay(Mode::Scoped, 14).await;
+}
+
+/// Replays what was recorded in a mode: so many were, one that gets lost is missed.
+async fn replay(mode: Mode, recorded: usize) {
     let all = read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts"));
-    assert_eq!(all.len(), RECORDED, "transcripts in the folder");
     let listed = DEVIATIONS.iter().map(|deviation| deviation.case);
     for case in listed.chain(FINISH_DEVIATIONS.iter().map(|(case, ..)| *case)) {
         assert!(
@@ -44,12 +53,14 @@ async fn every_transcript_is_the_same_or_deviates_as_listed() {
             "{case} is listed and was not recorded"
         );
     }
+    let of_mode = |transcript: &&Transcript| transcript.mode() == mode;
+    assert_eq!(all.iter().filter(of_mode).count(), recorded, "transcripts in the folder");
 
+    let (running, receiver, client) = (common::start(mode).await, Receiver::start().await, common::client());
     let replay = Replay { base_url: &running.base_url, client: &client, receiver: &receiver, all: &all };
-    let of_gateway = all.iter().filter(|transcript| transcript.is_of_gateway()).count();
-    let is_of_logs = |transcript: &&Transcript| on_lambda() && transcript.case.starts_with("logs_");
-    let of_logs = all.iter().filter(is_of_logs).count();
-    let replayed = all.iter().filter(|transcript| !transcript.is_of_gateway() && !is_of_logs(transcript));
+    let needs_logs = |transcript: &&Transcript| on_lambda() && transcript.case.starts_with("logs_");
+    let of_logs = all.iter().filter(of_mode).filter(needs_logs).count();
+    let replayed = all.iter().filter(of_mode).filter(|transcript| !needs_logs(transcript));
     let mut outcomes: BTreeMap<&str, Outcome> = stream::iter(replayed)
         .map(|transcript| async { (transcript.case.as_str(), replay.run(transcript).await) })
         .buffer_unordered(at_once())
@@ -85,11 +96,11 @@ async fn every_transcript_is_the_same_or_deviates_as_listed() {
     let reasons: Vec<String> =
         by_reason.iter().map(|(why, cases)| format!("{why}: {}", cases.join(" "))).collect();
     println!(
-        "{} transcripts replayed, {same} the same, {deviating} with a listed deviation ({}), {of_gateway} come \
-         with the gateway, {of_logs} need logs",
+        "{mode:?}: {} transcripts replayed, {same} the same, {deviating} with a listed deviation ({}), {of_logs} need \
+         logs",
         outcomes.len(),
         reasons.join("; ")
     );
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(same + deviating + of_gateway + of_logs, RECORDED, "every transcript is accounted for");
+    assert_eq!(same + deviating + of_logs, recorded, "every transcript is accounted for");
 }

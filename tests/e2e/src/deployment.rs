@@ -91,7 +91,14 @@ impl Deployment {
     /// Replays the transcripts that make sense here, through API Gateway.
     pub(crate) async fn replay_transcripts(&self) -> Transcripts {
         let output = Command::new("cargo")
-            .args(["nextest", "run", "--workspace", "--no-capture", "-E", "binary(transcripts)"])
+            .args([
+                "nextest",
+                "run",
+                "--workspace",
+                "--no-capture",
+                "-E",
+                "binary(transcripts) & test(of_development)",
+            ])
             .current_dir(&self.root)
             .env("BK_PLUGIN_CONFORMANCE_URL", self.base_url())
             .env("BK_PLUGIN_CONFORMANCE_ON", "lambda")

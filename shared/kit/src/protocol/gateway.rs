@@ -1,6 +1,7 @@
 //! Who may call what is not for everybody: those for whom BlueKing's API gateway vouches with a JWT in the
 //! header `X-Bkapi-JWT`, or those with the operator's API key.
 
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub enum Admission {
     /// early (the reference answers 500 then).
     Development,
     /// Those for whom BlueKing's gateway vouches; nobody, as long as its public key is not known.
-    Gateway(Option<Box<GatewayJwt>>),
+    Gateway(Option<Arc<GatewayJwt>>),
     /// Those with this key in the header `X-Api-Key`.
     ApiKey(SecretString),
     /// Anyone who gets here: something in front has asked already, or nobody is to ask.
@@ -59,9 +60,14 @@ pub(super) enum Refused {
     NotThroughGateway,
     #[error(
         "This API can only be accessed through API gateway, and no gateway public key is configured to \
-         verify X-Bkapi-JWT with"
+         verify X-Bkapi-JWT with: set BK_APIGW_PUBLIC_KEY or BK_APIGW_PUBLIC_KEY_FILE"
     )]
     NoPublicKey,
+    #[error(
+        "This API can only be accessed through API gateway, and its public key could not be fetched to verify \
+         X-Bkapi-JWT with: the server's log says why"
+    )]
+    PublicKeyNotFetched,
     #[error("X-Bkapi-JWT is not accepted: {0}")]
     Forged(&'static str),
     #[error("the header X-Api-Key is missing or wrong")]
@@ -88,37 +94,36 @@ impl IntoResponse for Refused {
 /// Whom a route is for. What is asked of an app and of a user is what the reference's gateway resources ask.
 pub(super) trait Audience: Send {
     /// Who calls, if whoever calls may use it.
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused>;
+    fn admit(
+        description: &Description,
+        headers: &HeaderMap,
+    ) -> impl Future<Output = Result<Caller, Refused>> + Send;
 }
 
 /// `meta`, `detail`, `schedule` and the documents: callers come directly to the app, without a JWT.
 pub(super) struct AnyCaller;
 
 impl Audience for AnyCaller {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
-        match (headers.get(JWT), &description.settings.admission) {
-            (Some(jwt), Admission::Development) => {
-                let claims = Claims::unverified(jwt)?;
-                claims.check_times(description.clock.now())?;
-                claims.caller(tenant(headers)?)
-            }
-            _ => Ok(Caller { tenant_id: tenant(headers)?, ..Caller::default() }),
+    async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+        if let (Admission::Development, Some(jwt)) = (&description.settings.admission, headers.get(JWT)) {
+            Claims::unverified(jwt, description.clock.now())?;
         }
+        Ok(Caller::default())
     }
 }
 
 /// Whoever comes through the gateway, or is let in without one.
-fn let_in(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+async fn let_in(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+    let (tenant_id, now) = (tenant(headers)?, description.clock.now());
     match (&description.settings.admission, headers.get(JWT)) {
         (Admission::ApiKey(key), _) if !has_key(headers, key) => Err(Refused::ApiKey),
+        (Admission::Development, Some(jwt)) => Claims::unverified(jwt, now)?.caller(tenant_id),
         (Admission::Development | Admission::Anyone | Admission::ApiKey(_), _) => {
-            AnyCaller::admit(description, headers)
+            Ok(Caller { tenant_id, ..Caller::default() })
         }
         (Admission::Gateway(_), None) => Err(Refused::NotThroughGateway),
         (Admission::Gateway(None), Some(_)) => Err(Refused::NoPublicKey),
-        (Admission::Gateway(Some(gateway)), Some(jwt)) => {
-            gateway.verify(jwt, description.clock.now())?.caller(tenant(headers)?)
-        }
+        (Admission::Gateway(Some(gateway)), Some(jwt)) => gateway.verify(jwt, now).await?.caller(tenant_id),
     }
 }
 
@@ -126,8 +131,8 @@ fn let_in(description: &Description, headers: &HeaderMap) -> Result<Caller, Refu
 pub(super) struct VerifiedApp;
 
 impl Audience for VerifiedApp {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
-        let caller = let_in(description, headers)?;
+    async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let caller = let_in(description, headers).await?;
         match description.settings.admission {
             Admission::Gateway(_) if caller.app_code.is_none() => {
                 Err(Refused::Forged("the gateway has not verified the app"))
@@ -142,8 +147,8 @@ impl Audience for VerifiedApp {
 pub(super) struct VerifiedUser;
 
 impl Audience for VerifiedUser {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
-        let caller = let_in(description, headers)?;
+    async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let caller = let_in(description, headers).await?;
         match description.settings.admission {
             Admission::Gateway(_) if caller.username.is_none() => {
                 Err(Refused::Forged("the gateway has not verified the user"))
@@ -157,8 +162,8 @@ impl Audience for VerifiedUser {
 pub(super) struct ScopedApp;
 
 impl Audience for ScopedApp {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
-        let caller = VerifiedApp::admit(description, headers)?;
+    async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let caller = VerifiedApp::admit(description, headers).await?;
         let limits = description.registry.allow_scope();
         let Some(limit) = caller.app_code.as_ref().and_then(|code| limits.get(code)) else {
             return Ok(caller);
@@ -172,10 +177,10 @@ impl Audience for ScopedApp {
 pub(super) struct TokenHolder;
 
 impl Audience for TokenHolder {
-    fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+    async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
         match description.settings.admission {
             Admission::Gateway(_) if description.settings.callbacks_through_gateway => {
-                VerifiedApp::admit(description, headers)
+                VerifiedApp::admit(description, headers).await
             }
             _ => Ok(Caller::default()),
         }
@@ -190,7 +195,7 @@ impl<A: Audience, S: Describes> FromRequestParts<S> for Admitted<A> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        let caller = A::admit(state.description(), &parts.headers)?;
+        let caller = A::admit(state.description(), &parts.headers).await?;
         parts.extensions.insert(caller);
         Ok(Self(PhantomData))
     }

@@ -1,25 +1,24 @@
 //! The JWT that BlueKing's API gateway vouches for its callers with: signed with RS512 by the gateway whose
-//! public key is configured, issued by `APIGW`, not expired, and about an app that the gateway has verified.
+//! public key is known and whose name `kid` is, issued by `APIGW`, not expired.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use axum::http::HeaderValue;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::{Algorithm, Validation};
 
 use super::gateway::Refused;
 use super::gateway_claims::Claims;
+use super::public_key::{InvalidPublicKey, LatestKey, PublicKey, PublicKeyFile, PublicKeySource};
 use crate::clock::Timestamp;
 
-/// Verifies the gateway's JWTs.
-#[derive(Clone)]
+/// Verifies the JWTs of one gateway.
 pub struct GatewayJwt {
-    key: DecodingKey,
-    /// The `kid` a JWT must have, if it is known.
-    gateway_name: Option<String>,
+    gateway_name: String,
+    key: LatestKey,
     validation: Validation,
 }
 
@@ -29,51 +28,100 @@ impl fmt::Debug for GatewayJwt {
     }
 }
 
-/// The text is no public key.
+/// Why a file gives no public key.
 #[derive(Debug, thiserror::Error)]
-#[error("is not an RSA public key in PEM (or the base64 of one)")]
-pub struct InvalidPublicKey;
+pub enum PublicKeyFileError {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// It holds something else.
+    #[error(transparent)]
+    Invalid(#[from] InvalidPublicKey),
+}
 
 impl GatewayJwt {
     const ISSUER: &str = "APIGW";
 
-    /// Verifies with this public key, PEM or the base64 of it (which fits into a line), that of the gateway
-    /// with this name. Without a name, whatever the gateway whose key it is calls itself.
-    pub fn new(public_key: &str, gateway_name: Option<&str>) -> Result<Self, InvalidPublicKey> {
+    /// The gateway with this name and this public key: PEM, or the base64 of it, which fits into a line.
+    pub fn with_key(gateway_name: &str, public_key: &str) -> Result<Self, InvalidPublicKey> {
+        Ok(Self::new(gateway_name, LatestKey::new(Some(PublicKey::parse(public_key)?), None)))
+    }
+
+    /// The gateway with this name and the public key in this file, which is read again when it may have been
+    /// replaced.
+    pub fn with_file(gateway_name: &str, path: &Path) -> Result<Self, PublicKeyFileError> {
+        let key = PublicKey::parse(&std::fs::read_to_string(path)?)?;
+        let source: Arc<dyn PublicKeySource> = Arc::new(PublicKeyFile(path.to_owned()));
+        Ok(Self::new(gateway_name, LatestKey::new(Some(key), Some(source))))
+    }
+
+    /// The gateway with this name, whose public key is fetched: when it is needed first, and when a JWT does not
+    /// fit it, but not more than once a minute.
+    pub fn with_source(gateway_name: &str, source: Arc<dyn PublicKeySource>) -> Self {
+        Self::new(gateway_name, LatestKey::new(None, Some(source)))
+    }
+
+    fn new(gateway_name: &str, key: LatestKey) -> Self {
         // Refused if another server in this process has done it; there is only this one.
         let _ = PROVIDER.install_default();
-        let pem = match STANDARD.decode(public_key.trim()) {
-            Ok(pem) => pem,
-            Err(_) => public_key.as_bytes().to_vec(),
-        };
-        let key = DecodingKey::from_rsa_pem(&pem).map_err(|_| InvalidPublicKey)?;
         let mut validation = Validation::new(Algorithm::RS512);
         validation.set_issuer(&[Self::ISSUER]);
         validation.set_required_spec_claims(&["iss", "exp", "nbf"]);
         // Times are looked at by the clock that everything goes by.
         validation.validate_exp = false;
         validation.validate_aud = false;
-        Ok(Self { key, gateway_name: gateway_name.map(ToOwned::to_owned), validation })
+        Self { gateway_name: gateway_name.to_owned(), key, validation }
+    }
+
+    /// Begins to fetch the public key, so that the first caller need not wait for it.
+    pub(super) fn fetch_key(&self, now: Timestamp) {
+        self.key.fetch(now);
     }
 
     /// What the gateway says of the call that is made `now`, if it is the gateway that says it.
-    pub(super) fn verify(&self, jwt: &HeaderValue, now: Timestamp) -> Result<Claims, Refused> {
-        let token =
-            jsonwebtoken::decode::<Claims>(jwt.as_bytes(), &self.key, &self.validation).map_err(|error| {
-                match error.kind() {
-                    ErrorKind::InvalidSignature => Refused::Forged("its signature is not the gateway's"),
-                    ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-                        Refused::Forged("it is not signed with RS512")
-                    }
-                    ErrorKind::InvalidIssuer => Refused::Forged("it is not issued by APIGW"),
-                    _ => Refused::Unreadable("it has not the parts or claims it needs"),
-                }
-            })?;
-        if self.gateway_name.is_some() && token.header.kid != self.gateway_name {
+    pub(super) async fn verify(&self, jwt: &HeaderValue, now: Timestamp) -> Result<Claims, Refused> {
+        self.check_header(jwt)?;
+        let known = self.key.get();
+        let claims = match known.as_ref().map(|key| self.decode(jwt, key)) {
+            // The gateway may have got another key. `kid` does not tell: it stays the gateway's name.
+            None | Some(Err(OTHER_SIGNATURE)) => match self.key.newest(now).await {
+                None => Err(Refused::PublicKeyNotFetched),
+                newest if newest == known => Err(OTHER_SIGNATURE),
+                Some(key) => self.decode(jwt, &key),
+            },
+            Some(decoded) => decoded,
+        }?;
+        claims.check_times(now)?;
+        Ok(claims)
+    }
+
+    /// Whether a JWT says that it is this gateway's, so that those of others make nobody look for a key.
+    fn check_header(&self, jwt: &HeaderValue) -> Result<(), Refused> {
+        let header = jsonwebtoken::decode_header(jwt.as_bytes()).map_err(|error| refused(&error))?;
+        if header.alg != Algorithm::RS512 {
+            return Err(OTHER_ALGORITHM);
+        }
+        if header.kid.as_ref() != Some(&self.gateway_name) {
             return Err(Refused::Forged("it is another gateway's"));
         }
-        token.claims.check_times(now)?;
-        Ok(token.claims)
+        Ok(())
+    }
+
+    fn decode(&self, jwt: &HeaderValue, key: &PublicKey) -> Result<Claims, Refused> {
+        let token = jsonwebtoken::decode(jwt.as_bytes(), &key.decoding, &self.validation);
+        token.map(|token| token.claims).map_err(|error| refused(&error))
+    }
+}
+
+const OTHER_SIGNATURE: Refused = Refused::Forged("its signature is not the gateway's");
+const OTHER_ALGORITHM: Refused = Refused::Forged("it is not signed with RS512");
+
+fn refused(error: &Error) -> Refused {
+    match error.kind() {
+        ErrorKind::InvalidSignature => OTHER_SIGNATURE,
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => OTHER_ALGORITHM,
+        ErrorKind::InvalidIssuer => Refused::Forged("it is not issued by APIGW"),
+        _ => Refused::Unreadable("it has not the parts or claims it needs"),
     }
 }
 
@@ -107,7 +155,8 @@ impl JwtVerifier for Rs512 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use ring::rand::SystemRandom;
     use ring::signature::{RSA_PKCS1_SHA512, RsaKeyPair};
     use serde_json::{Value, json};
@@ -124,6 +173,29 @@ pub(super) mod tests {
 
     /// A JWT of the test gateway, valid an hour around 2027-01-15.
     pub(in crate::protocol) fn signed(change: impl FnOnce(&mut Value, &mut Value)) -> HeaderValue {
+        let message = message(change);
+        let key = RsaKeyPair::from_pkcs8(include_bytes!("../../tests/data/gateway_test_key.pk8")).unwrap();
+        let mut signature = vec![0; key.public().modulus_len()];
+        key.sign(&RSA_PKCS1_SHA512, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+        jwt(&message, &signature)
+    }
+
+    /// One that is signed with the public key as if it were a shared secret.
+    pub(in crate::protocol) fn signed_with_public_key(algorithm: &str) -> HeaderValue {
+        let message = message(|header, _| header["alg"] = json!(algorithm));
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, PUBLIC_KEY.as_bytes());
+        jwt(&message, ring::hmac::sign(&key, message.as_bytes()).as_ref())
+    }
+
+    /// One whose claims are not those that were signed.
+    pub(in crate::protocol) fn forged() -> HeaderValue {
+        let (genuine, claims) =
+            (signed(|_, _| {}), message(|_, claims| claims["user"]["username"] = json!("x")));
+        let (_, signature) = genuine.to_str().unwrap().rsplit_once('.').unwrap();
+        HeaderValue::try_from(format!("{claims}.{signature}")).unwrap()
+    }
+
+    fn message(change: impl FnOnce(&mut Value, &mut Value)) -> String {
         let mut header = json!({"alg": "RS512", "typ": "JWT", "kid": "bp-demo"});
         let mut claims = json!({
             "iss": "APIGW",
@@ -133,75 +205,63 @@ pub(super) mod tests {
             "user": {"bk_username": "admin", "verified": true},
         });
         change(&mut header, &mut claims);
-        let message = format!("{}.{}", encoded(&header), encoded(&claims));
-        let key = RsaKeyPair::from_pkcs8(include_bytes!("../../tests/data/gateway_test_key.pk8")).unwrap();
-        let mut signature = vec![0; key.public().modulus_len()];
-        key.sign(&RSA_PKCS1_SHA512, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+        format!("{}.{}", encoded(&header), encoded(&claims))
+    }
+
+    fn jwt(message: &str, signature: &[u8]) -> HeaderValue {
         HeaderValue::try_from(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))).unwrap()
     }
 
-    fn verify(jwt: &HeaderValue) -> Result<(), Refused> {
-        GatewayJwt::new(PUBLIC_KEY, Some("bp-demo")).unwrap().verify(jwt, NOW).map(drop)
+    async fn verify(jwt: &HeaderValue) -> Result<(), Refused> {
+        GatewayJwt::with_key("bp-demo", PUBLIC_KEY).unwrap().verify(jwt, NOW).await.map(drop)
     }
 
-    #[test]
-    fn the_gateways_own_is_good() {
-        assert_eq!(verify(&signed(|_, _| {})), Ok(()));
-        let in_a_line = STANDARD.encode(PUBLIC_KEY);
-        assert!(GatewayJwt::new(&in_a_line, None).unwrap().verify(&signed(|_, _| {}), NOW).is_ok());
+    #[tokio::test]
+    async fn the_gateways_own_is_good() {
+        assert_eq!(verify(&signed(|_, _| {})).await, Ok(()));
+        let in_a_line = GatewayJwt::with_key("bp-demo", &STANDARD.encode(PUBLIC_KEY)).unwrap();
+        assert!(in_a_line.verify(&signed(|_, _| {}), NOW).await.is_ok());
     }
 
-    #[test]
-    fn whatever_is_not_as_it_must_be_is_refused() {
+    #[tokio::test]
+    async fn whatever_is_not_as_it_must_be_is_refused() {
         type Change = fn(&mut Value, &mut Value);
-        let changes: [(&str, Change); 8] = [
-            ("another gateway", |header, _| header["kid"] = json!("other")),
-            ("no gateway", |header, _| header["kid"] = Value::Null),
-            ("alg none", |header, _| header["alg"] = json!("none")),
-            ("HS256", |header, _| header["alg"] = json!("HS256")),
-            ("RS256", |header, _| header["alg"] = json!("RS256")),
-            ("another issuer", |_, claims| claims["iss"] = json!("me")),
+        let changes: [(&str, Change); 9] = [
+            ("another gateway's", |header, _| header["kid"] = json!("other")),
+            ("another gateway's", |header, _| header["kid"] = Value::Null),
+            ("not a JWT", |header, _| header["alg"] = json!("none")),
+            ("RS512", |header, _| header["alg"] = json!("HS256")),
+            ("RS512", |header, _| header["alg"] = json!("RS256")),
+            ("APIGW", |_, claims| claims["iss"] = json!("me")),
             ("expired", |_, claims| claims["exp"] = json!(1_800_000_000)),
-            ("not yet", |_, claims| claims["nbf"] = json!(1_800_000_061)),
+            ("not valid yet", |_, claims| claims["nbf"] = json!(1_800_000_061)),
+            ("not a JWT", |_, claims| claims["exp"] = json!("soon")),
         ];
-        for (what, change) in changes {
-            assert!(verify(&signed(change)).is_err(), "{what}");
+        for (said, change) in changes {
+            let refused = verify(&signed(change)).await.unwrap_err().to_string();
+            assert!(refused.contains(said), "{said}: {refused}");
         }
         for missing in ["iss", "exp", "nbf"] {
             let jwt = signed(|_, claims| drop(claims.as_object_mut().unwrap().remove(missing)));
-            assert!(verify(&jwt).is_err(), "without {missing}");
+            assert!(verify(&jwt).await.is_err(), "without {missing}");
         }
     }
 
-    #[test]
-    fn what_was_changed_is_forged() {
-        let jwt = signed(|_, _| {});
-        let (message, signature) = jwt.to_str().unwrap().rsplit_once('.').unwrap();
-        let (header, _) = message.split_once('.').unwrap();
-        let claims = encoded(&json!({
-            "iss": "APIGW", "exp": 1_900_000_000, "app": {"bk_app_code": "evil", "verified": true},
-        }));
-        for forged in
-            [format!("{header}.{claims}.{signature}"), format!("{header}.{claims}."), "a.b".to_owned()]
-        {
-            assert!(verify(&HeaderValue::try_from(forged).unwrap()).is_err());
+    #[tokio::test]
+    async fn what_was_changed_is_forged() {
+        let genuine = signed(|_, _| {});
+        let without_signature = genuine.to_str().unwrap().rsplit_once('.').unwrap().0;
+        for jwt in [forged(), signed_with_public_key("RS512"), jwt(without_signature, b"")] {
+            assert_eq!(verify(&jwt).await, Err(OTHER_SIGNATURE));
         }
-        // Signed with the public key as if it were a shared secret.
-        assert!(verify(&signed_with_hs256(PUBLIC_KEY.as_bytes(), &claims)).is_err());
-    }
-
-    fn signed_with_hs256(secret: &[u8], claims: &str) -> HeaderValue {
-        let header = encoded(&json!({"alg": "HS256", "typ": "JWT", "kid": "bp-demo"}));
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
-        let message = format!("{header}.{claims}");
-        let tag = ring::hmac::sign(&key, message.as_bytes());
-        HeaderValue::try_from(format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))).unwrap()
+        assert_eq!(verify(&signed_with_public_key("HS256")).await, Err(OTHER_ALGORITHM));
+        assert!(verify(&HeaderValue::from_static("a.b")).await.is_err());
     }
 
     #[test]
     fn what_is_no_key_is_refused() {
         for text in ["", "x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
-            assert!(GatewayJwt::new(text, None).is_err(), "{text:?}");
+            assert!(GatewayJwt::with_key("bp-demo", text).is_err(), "{text:?}");
         }
     }
 }

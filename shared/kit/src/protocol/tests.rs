@@ -1,6 +1,7 @@
 //! The routes as a client sees them, over a store in memory.
 
 mod dispatch;
+mod gateway;
 mod plugin;
 
 use std::convert::Infallible;

@@ -1,11 +1,17 @@
 //! Serves the reference's plugins, with the settings of the server; app id and secret are those of the
-//! recordings unless they are set.
+//! recordings unless they are set. With BK_PLUGIN_CONFORMANCE_SCOPED the plugin limits an app to scopes, as some of the
+//! recordings do.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    server::main_with(conformance::project(), |name| {
-        std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let project = match variable("BK_PLUGIN_CONFORMANCE_SCOPED") {
+        Some(_) => conformance::scoped_project(),
+        None => conformance::project(),
+    };
+    server::main_with(project, |name| {
+        variable(name).or_else(|| {
             let recorded = match name {
                 "BKPAAS_APP_ID" => conformance::APP_CODE,
                 "BKPAAS_APP_SECRET" => conformance::APP_SECRET,

@@ -8,10 +8,52 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use fernet::Fernet;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA512, RsaKeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// A service with the reference's plugin, in development mode.
+/// How a service is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// For development: a JWT is not asked for.
+    Development,
+    /// Behind BlueKing's gateway.
+    Gateway,
+    /// Behind the gateway, and the plugin limits an app to scopes.
+    Scoped,
+}
+
+impl Mode {
+    /// The variable with the URL of a service that runs in this mode.
+    fn url_variable(self) -> &'static str {
+        match self {
+            Self::Development => "BK_PLUGIN_CONFORMANCE_URL",
+            Self::Gateway => "BK_PLUGIN_CONFORMANCE_GATEWAY_URL",
+            Self::Scoped => "BK_PLUGIN_CONFORMANCE_SCOPED_URL",
+        }
+    }
+
+    fn variables(self) -> &'static [(&'static str, &'static str)] {
+        const GATEWAY: [(&str, &str); 3] = [
+            ("BKPAAS_ENVIRONMENT", "prod"),
+            ("BK_APIGW_NAME", "bp-demo"),
+            (
+                "BK_APIGW_PUBLIC_KEY",
+                include_str!("../../../../shared/kit/tests/data/gateway_test_key.pub.pem"),
+            ),
+        ];
+        const SCOPED: [(&str, &str); 4] =
+            [GATEWAY[0], GATEWAY[1], GATEWAY[2], ("BK_PLUGIN_CONFORMANCE_SCOPED", "yes")];
+        match self {
+            Self::Development => &[("BKPAAS_ENVIRONMENT", "dev")],
+            Self::Gateway => &GATEWAY,
+            Self::Scoped => &SCOPED,
+        }
+    }
+}
+
+/// A service with the reference's plugin.
 pub struct Running {
     /// Everything before `/bk_plugin/`.
     pub base_url: String,
@@ -27,27 +69,29 @@ impl Drop for Process {
     }
 }
 
-/// Starts the service on a free port, or takes the one at BK_PLUGIN_CONFORMANCE_URL: it must have the app id and
-/// the secret of the recordings.
-pub async fn start() -> Running {
+/// Starts the service on a free port, over the store at BK_PLUGIN_CONFORMANCE_STORE_URL if that is set; or takes the
+/// service whose URL is in the mode's variable, which must have the app id and the secret of the recordings and, behind
+/// the gateway, its name `bp-demo` and the public key in `shared/kit/tests/data`.
+pub async fn start(mode: Mode) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if let Ok(url) = std::env::var("BK_PLUGIN_CONFORMANCE_URL") {
+    if let Ok(url) = std::env::var(mode.url_variable()) {
         return Running { base_url: url.trim_end_matches('/').to_owned(), _process: None };
     }
-    tokio::task::spawn_blocking(start_process).await.unwrap()
+    tokio::task::spawn_blocking(move || start_process(mode)).await.unwrap()
 }
 
-fn start_process() -> Running {
+fn start_process(mode: Mode) -> Running {
     let folder = tempfile::tempdir().unwrap();
+    let store = std::env::var("BK_PLUGIN_CONFORMANCE_STORE_URL");
     let mut child = Command::new(env!("CARGO_BIN_EXE_reference-plugins"))
         .current_dir(folder.path())
         .env("PORT", "0")
-        .env("BKPAAS_ENVIRONMENT", "dev")
-        .env("BK_PLUGIN_STORE_URL", "sqlite:conformance.db")
+        .env("BK_PLUGIN_STORE_URL", store.as_deref().unwrap_or("sqlite:conformance.db"))
         .env("BK_PLUGIN_LOG", "info")
         .env_remove("TZ")
         .env_remove("BKPAAS_APP_ID")
         .env_remove("BKPAAS_APP_SECRET")
+        .envs(mode.variables().iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -93,15 +137,20 @@ pub fn open_token(token: &str) -> Option<String> {
     String::from_utf8(fernet().decrypt(token).ok()?).ok()
 }
 
-/// The same JWT with an expiry that is `seconds` from now. The signature is not: development verifies none.
-/// `None` if it is not a JWT.
-pub fn with_expiry(jwt: &str, seconds: i64) -> Option<String> {
+/// The same JWT with an expiry that is `seconds` from now, signed by the gateway of the tests. `None` if it is not a
+/// JWT.
+pub fn renewed_jwt(jwt: &str, seconds: i64) -> Option<String> {
     let mut parts = jwt.split('.');
-    let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    let (header, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
     let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
     let now = i64::try_from(now()).unwrap();
     claims["exp"] = json!(now + seconds);
     claims["nbf"] = json!(now - 600);
     claims["iat"] = json!(now - 300);
-    Some(format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string())))
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let key = include_bytes!("../../../../shared/kit/tests/data/gateway_test_key.pk8");
+    let key = RsaKeyPair::from_pkcs8(key).unwrap();
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(&RSA_PKCS1_SHA512, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+    Some(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }

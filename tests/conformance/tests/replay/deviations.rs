@@ -105,6 +105,33 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     deviation("meta_bad_jwt", Number(5), "500 and a traceback", Envelope(403)),
     deviation("meta_expired_jwt", Number(5), "500 and a traceback", Envelope(403)),
     //
+    deviation("prod.callback_no_jwt", Number(2), "words without an envelope", Envelope(403)),
+    deviation("prod.dispatch_get_no_jwt", Number(2), "words without an envelope", Envelope(403)),
+    deviation("prod.invoke_no_jwt", Number(2), "words without an envelope", Envelope(403)),
+    at_step(1, deviation("prod.logs_ok", Number(2), "a page of HTML", Envelope(404))),
+    deviation("prod.plugin_api_no_jwt", Number(5), "302 to a page for logging in", Envelope(403)),
+    deviation("scope_prod.scope_app_bk_app_code", Number(2), "{\"detail\": ...}", Envelope(403)),
+    deviation("scope_prod.scope_denied_missing", Number(2), "{\"detail\": ...}", Envelope(403)),
+    deviation("scope_prod.scope_denied_then_404", Number(2), "{\"detail\": ...}", Envelope(403)),
+    deviation("scope_prod.scope_denied_type", Number(2), "{\"detail\": ...}", Envelope(403)),
+    deviation("scope_prod.scope_denied_unverified_app", Number(5), "200", Envelope(403)),
+    deviation("scope_prod.scope_denied_value", Number(2), "{\"detail\": ...}", Envelope(403)),
+    // What its route shows of itself is bkoauth's, and that it was not installed there.
+    deviation(
+        "scope_prod.scope_dispatch_allowed",
+        Recorder,
+        "the words of an exception, and the JWT as a token",
+        Json(|body| {
+            let data = &body["data"];
+            body["result"] == true
+                && data["path"] == "/bk_plugin/plugin_api/echo/"
+                && data["user"] == "u"
+                && is_text(&data["headers"]["HTTP_X_BKAPI_JWT"])
+        }),
+    ),
+    deviation("scope_prod.scope_dispatch_denied", Number(2), "{\"detail\": ...}", Envelope(403)),
+    deviation("scope_prod.scope_no_jwt", Number(2), "words without an envelope", Envelope(403)),
+    //
     deviation("invoke_large_3MB", Number(7), "400 and a traceback", Envelope(413)),
     //
     // Its log table holds three bytes a character at most, so the recorder's plugin fails when it logs an

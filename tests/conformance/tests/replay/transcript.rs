@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Names, Receiver};
-use crate::common::{mint_token, open_token, with_expiry};
+use crate::common::{Mode, mint_token, open_token, renewed_jwt};
 
 /// The recorder's own receiver of finish callbacks.
 const RECORDED_RECEIVER: &str = "http://127.0.0.1:33821";
@@ -84,9 +84,13 @@ pub(crate) fn read_all(folder: &Path) -> Vec<Transcript> {
 }
 
 impl Transcript {
-    /// Whether it was recorded behind the gateway.
-    pub(crate) fn is_of_gateway(&self) -> bool {
-        self.case.starts_with("prod.") || self.case.starts_with("scope_prod.")
+    /// How the reference was set up when it was recorded.
+    pub(crate) fn mode(&self) -> Mode {
+        match self.case.split_once('.') {
+            Some(("prod", _)) => Mode::Gateway,
+            Some(("scope_prod", _)) => Mode::Scoped,
+            _ => Mode::Development,
+        }
     }
 
     /// Where the receiver was to hear of the end.
@@ -112,7 +116,7 @@ impl Request {
             .as_ref()
             .map(|body| names.apply(&whole(body)).replace(RECORDED_RECEIVER, receiver.base_url()));
         if let Some(recorded) = self.headers.get("X-Bkapi-JWT")
-            && let Some(jwt) = with_expiry(recorded, if case.contains("expired_jwt") { -60 } else { 3600 })
+            && let Some(jwt) = renewed_jwt(recorded, if case.contains("expired_jwt") { -60 } else { 3600 })
         {
             names.set(recorded, &jwt);
             request.headers.insert("X-Bkapi-JWT".to_owned(), jwt);

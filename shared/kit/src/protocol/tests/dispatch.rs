@@ -33,7 +33,7 @@ async fn get_has_data_in_the_query() {
             "method": "GET",
             "path": "/bk_plugin/plugin_api/with/",
             "query": "a=1&a=2&d=x",
-            "user": "tester",
+            "caller": {"username": "tester"},
             "headers": ["bk-plugin-foo", "x-bkapi-jwt"],
             "body": "",
         })

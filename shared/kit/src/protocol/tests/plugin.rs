@@ -109,7 +109,7 @@ async fn echo(
         "method": parts.method.as_str(),
         "path": uri.path(),
         "query": query,
-        "user": caller.username,
+        "caller": caller,
         "headers": headers,
         "body": String::from_utf8_lossy(&body),
     });
@@ -184,6 +184,7 @@ pub(super) struct Fixture {
     pub(super) routes: Front,
     pub(super) worker: Worker,
     pub(super) log: InvocationLog,
+    pub(super) clock: Arc<ManualClock>,
 }
 
 /// Runs what is in the queue.
@@ -264,9 +265,9 @@ pub(super) fn fixture(change: impl FnOnce(&mut ProtocolSettings)) -> Fixture {
     let clock = Arc::new(ManualClock::default());
     let limits = Limits::default();
     let store = Arc::new(MemoryStore::new(clock.clone(), limits.visibility_timeout()));
-    let engine = engine(store.clone(), store.clone(), clock, limits);
+    let engine = engine(store.clone(), store.clone(), clock.clone(), limits);
     let log = InvocationLog::default();
-    Fixture { routes: routes(&engine, log.clone(), change), worker: Worker { engine, store }, log }
+    Fixture { routes: routes(&engine, log.clone(), change), worker: Worker { engine, store }, log, clock }
 }
 
 /// All routes over a store that does not answer.

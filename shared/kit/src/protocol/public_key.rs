@@ -1,0 +1,147 @@
+//! The public key of BlueKing's gateway: known from the beginning, or fetched from a source, kept, and fetched
+//! anew when a JWT does not fit it.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt as _;
+use jsonwebtoken::DecodingKey;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::clock::Timestamp;
+
+/// Where the gateway's public key comes from.
+#[async_trait]
+pub trait PublicKeySource: Send + Sync + fmt::Debug {
+    /// The key as it is now: PEM, or the base64 of it.
+    async fn fetch(&self) -> Result<String, PublicKeyError>;
+}
+
+/// Why a key could not be fetched. The text is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PublicKeyError(pub String);
+
+/// The text is no public key.
+#[derive(Debug, thiserror::Error)]
+#[error("is not an RSA public key in PEM (or the base64 of one)")]
+pub struct InvalidPublicKey;
+
+/// A file that may be replaced, for example one that a cluster mounts.
+#[derive(Debug)]
+pub(super) struct PublicKeyFile(pub(super) PathBuf);
+
+#[async_trait]
+impl PublicKeySource for PublicKeyFile {
+    async fn fetch(&self) -> Result<String, PublicKeyError> {
+        let read = tokio::fs::read_to_string(&self.0).await;
+        read.map_err(|error| PublicKeyError(format!("{}: {error}", self.0.display())))
+    }
+}
+
+/// A public key.
+pub(super) struct PublicKey {
+    pem: Vec<u8>,
+    pub(super) decoding: DecodingKey,
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.pem == other.pem
+    }
+}
+
+impl PublicKey {
+    /// Reads PEM, or the base64 of it, which fits into a line.
+    pub(super) fn parse(text: &str) -> Result<Arc<Self>, InvalidPublicKey> {
+        let pem = STANDARD.decode(text.trim()).unwrap_or_else(|_| text.trim().as_bytes().to_vec());
+        let decoding = DecodingKey::from_rsa_pem(&pem).map_err(|_| InvalidPublicKey)?;
+        Ok(Arc::new(Self { pem, decoding }))
+    }
+}
+
+/// The latest key, and where a newer one comes from.
+pub(super) struct LatestKey {
+    source: Option<Arc<dyn PublicKeySource>>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Default)]
+struct State {
+    key: Option<Arc<PublicKey>>,
+    /// When it was last begun to fetch one.
+    fetched_at: Option<Timestamp>,
+    is_fetching: bool,
+}
+
+/// Between two fetches, whatever callers send.
+const BETWEEN_FETCHES: Duration = Duration::from_mins(1);
+
+/// How long a fetch may take, and so how long anyone waits for one.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl LatestKey {
+    /// A key that may be known, and where another comes from, if it may change.
+    pub(super) fn new(key: Option<Arc<PublicKey>>, source: Option<Arc<dyn PublicKeySource>>) -> Self {
+        Self { source, state: watch::Sender::new(State { key, ..State::default() }) }
+    }
+
+    /// The key, if one is known.
+    pub(super) fn get(&self) -> Option<Arc<PublicKey>> {
+        self.state.borrow().key.clone()
+    }
+
+    /// Begins to fetch the key, unless that was done within the last minute.
+    ///
+    /// A task of its own does it: a caller that hangs up must not end what others wait for.
+    pub(super) fn fetch(&self, now: Timestamp) {
+        let Some(source) = &self.source else { return };
+        let begun = self.state.send_if_modified(|state| {
+            // A time after now was of a clock that has been set back.
+            let lately = state.fetched_at.is_some_and(|at| at <= now && now.since(at) < BETWEEN_FETCHES);
+            if lately || state.is_fetching {
+                return false;
+            }
+            *state = State { key: state.key.take(), fetched_at: Some(now), is_fetching: true };
+            true
+        });
+        if begun {
+            tokio::spawn(fetch(Arc::clone(source), self.state.clone()));
+        }
+    }
+
+    /// The key after it was fetched; at once, if it may not be fetched now.
+    pub(super) async fn newest(&self, now: Timestamp) -> Option<Arc<PublicKey>> {
+        self.fetch(now);
+        let mut state = self.state.subscribe();
+        let fetched = state.wait_for(|state| !state.is_fetching).await.ok()?;
+        fetched.key.clone()
+    }
+}
+
+async fn fetch(source: Arc<dyn PublicKeySource>, state: watch::Sender<State>) {
+    let fetched = match timeout(FETCH_TIMEOUT, AssertUnwindSafe(source.fetch()).catch_unwind()).await {
+        Ok(Ok(Ok(text))) => PublicKey::parse(&text).map_err(|error| format!("what was fetched {error}")),
+        Ok(Ok(Err(error))) => Err(error.to_string()),
+        Ok(Err(_)) => Err("the source panicked".to_owned()),
+        Err(_) => Err(format!("it took longer than {} s", FETCH_TIMEOUT.as_secs())),
+    };
+    state.send_modify(|state| {
+        state.is_fetching = false;
+        match fetched {
+            Ok(key) if state.key.as_ref() == Some(&key) => {}
+            Ok(key) => {
+                tracing::info!("the gateway's public key was fetched");
+                state.key = Some(key);
+            }
+            Err(error) => tracing::warn!(error, "the gateway's public key could not be fetched"),
+        }
+    });
+}
