@@ -1,6 +1,10 @@
 //! Who calls.
 
+use axum::http::HeaderName;
 use serde::{Deserialize, Serialize};
+
+/// The header of the tenant that a call is made for. BlueKing's gateway sees to it that it fits the calling app.
+pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-bk-tenant-id");
 
 /// Who called a plugin or one of the author's routes, as far as it is known: behind BlueKing's gateway what the
 /// gateway vouches for, elsewhere little or nothing.

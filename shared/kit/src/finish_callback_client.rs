@@ -8,12 +8,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::HeaderValue;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 use serde_json::Value;
 
 pub use destinations::{Destination, Destinations, InvalidDestination};
 
+use crate::caller::{Caller, TENANT};
 use crate::engine::{FinishCallbackClient, PostError};
 use crate::error::with_sources;
 use crate::record::FinishCallback;
@@ -68,14 +70,16 @@ impl HttpFinishCallbackClient {
 
 #[async_trait]
 impl FinishCallbackClient for HttpFinishCallbackClient {
-    async fn post(&self, finish_callback: &FinishCallback) -> Result<(), PostError> {
+    async fn post(&self, finish_callback: &FinishCallback, caller: &Caller) -> Result<(), PostError> {
         let url = reqwest::Url::parse(&finish_callback.url)
             .map_err(|error| PostError(format!("plugin_callback_info.url is not a URL: {error}")))?;
         self.destinations.check(&url)?;
         let client = self.client().map_err(|error| PostError(error.to_string()))?;
-        let mut answer = client
-            .post(url)
-            .json(&finish_callback.data)
+        let mut post = client.post(url).json(&finish_callback.data);
+        if let Some(tenant) = caller.tenant_id.as_ref().and_then(|id| HeaderValue::try_from(id).ok()) {
+            post = post.header(TENANT, tenant);
+        }
+        let mut answer = post
             .send()
             .await
             // The URL may hold a token: the log is told what went wrong, not where.
@@ -115,7 +119,7 @@ impl Resolve for CheckedResolver {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::http::StatusCode;
+    use axum::http::{HeaderMap, StatusCode};
     use axum::routing::post;
 
     use super::*;
@@ -124,7 +128,7 @@ mod tests {
     async fn post_to(url: String) -> Result<(), PostError> {
         let destinations = Destinations::anywhere().and_loopback();
         let client = HttpFinishCallbackClient::new(destinations, Authorities::default());
-        client.post(&FinishCallback { url, data: JsonObject::new() }).await
+        client.post(&FinishCallback { url, data: JsonObject::new() }, &Caller::default()).await
     }
 
     #[tokio::test]
@@ -179,12 +183,12 @@ mod tests {
         let destinations = Destinations::anywhere().and_loopback();
 
         let client = HttpFinishCallbackClient::new(destinations.clone(), Authorities::default());
-        let refused = client.post(&finish_callback).await.unwrap_err().to_string();
+        let refused = client.post(&finish_callback, &Caller::default()).await.unwrap_err().to_string();
         assert!(refused.contains("certificate"), "{refused}");
 
         let authorities = Authorities::read(format!("{DATA}test_authority.pem")).unwrap();
         let client = HttpFinishCallbackClient::new(destinations, authorities);
-        client.post(&finish_callback).await.unwrap();
+        client.post(&finish_callback, &Caller::default()).await.unwrap();
     }
 
     /// Answers every connection on a port of its own with 204.
@@ -211,5 +215,26 @@ mod tests {
             }
         });
         port
+    }
+
+    #[tokio::test]
+    async fn the_callers_tenant_is_named() {
+        let named = |headers: HeaderMap| async move {
+            let is_named = headers.get("X-Bk-Tenant-Id").is_some_and(|tenant| tenant == "system");
+            if is_named { StatusCode::OK } else { StatusCode::FORBIDDEN }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(named))).await });
+        let destinations = Destinations::anywhere().and_loopback();
+        let client = HttpFinishCallbackClient::new(destinations, Authorities::default());
+        let to = FinishCallback { url, data: JsonObject::new() };
+        let of =
+            |tenant: Option<&str>| Caller { tenant_id: tenant.map(ToOwned::to_owned), ..Caller::default() };
+        client.post(&to, &of(Some("system"))).await.unwrap();
+        for other in [None, Some("no\nheader")] {
+            let refused = client.post(&to, &of(other)).await.unwrap_err();
+            assert!(refused.to_string().contains("403"), "{refused}");
+        }
     }
 }

@@ -253,6 +253,28 @@ fn gateway(reader: &mut Reader<'_>, name: &str) -> Option<Arc<GatewayJwt>> {
     gateway.map(Arc::new).map_err(|problem| reader.wrong(variable, problem)).ok()
 }
 
+fn destinations(reader: &mut Reader<'_>) -> Destinations {
+    const NAME: &str = "BK_PLUGIN_FINISH_CALLBACK_HOSTS";
+    let anywhere = Destinations::anywhere();
+    let Some(text) = reader.text(NAME) else { return anywhere };
+    let mut listed: Vec<Destination> = Vec::new();
+    for one in text.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+        match one.parse() {
+            Ok(destination) => listed.push(destination),
+            Err(invalid) => reader.wrong(NAME, invalid.to_string()),
+        }
+    }
+    anywhere.only(listed)
+}
+
+fn authorities(reader: &mut Reader<'_>) -> Authorities {
+    let read = reader.text("BK_PLUGIN_CA_FILE").map(Authorities::read).transpose();
+    read.map(Option::unwrap_or_default).unwrap_or_else(|error| {
+        reader.wrong("BK_PLUGIN_CA_FILE", error.to_string());
+        Authorities::default()
+    })
+}
+
 fn limits(reader: &mut Reader<'_>) -> Limits {
     // The reference's README writes the name in this way, its code in the other.
     let days = ["SCHEDULE_PERSISTENT_DAYS", "SCHEDULE_PERSISITEN_DAYS"]

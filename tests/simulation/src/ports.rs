@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bk_plugin_kit::caller::Caller;
 use bk_plugin_kit::clock::{Clock, Timestamp};
 use bk_plugin_kit::engine::{FinishCallbackClient, PostError};
 use bk_plugin_kit::ids::{LeaseToken, TraceId};
@@ -327,7 +328,7 @@ impl Table for Ports {
         if commit.owed && self.is_mutated(Mutation::FinishBeforeCommit) {
             let finish_callback = FinishCallback { url: String::new(), data: serde_json::Map::default() };
             // Whatever is answered.
-            let _ = self.post(&finish_callback).await;
+            let _ = self.post(&finish_callback, &Caller::default()).await;
         }
         let written = self.effect(Store::Table, |world| {
             let Some(record) = world.record.clone() else { return Ok(Write::Refused(None)) };
@@ -560,7 +561,7 @@ impl Clock for Ports {
 
 #[async_trait]
 impl FinishCallbackClient for Ports {
-    async fn post(&self, _: &FinishCallback) -> Result<(), PostError> {
+    async fn post(&self, _: &FinishCallback, _: &Caller) -> Result<(), PostError> {
         let process = self.process;
         let latency = self.shared.with(|world| world.dice.random_range(0..=world.latency));
         tokio::time::sleep(Duration::from_millis(latency)).await;

@@ -88,7 +88,7 @@ pub(crate) struct Posts(AtomicU32);
 
 #[async_trait]
 impl FinishCallbackClient for Posts {
-    async fn post(&self, _: &FinishCallback) -> Result<(), PostError> {
+    async fn post(&self, _: &FinishCallback, _: &Caller) -> Result<(), PostError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

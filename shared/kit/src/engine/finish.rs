@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Engine, Handled};
+use crate::caller::Caller;
 use crate::ids::TraceId;
 use crate::queue::{Finish, Message};
 use crate::record::FinishCallback;
@@ -18,8 +19,9 @@ pub struct PostError(pub String);
 /// Posts finish callbacks.
 #[async_trait]
 pub trait FinishCallbackClient: Send + Sync {
-    /// Posts `data` to `url`. Success is a 2xx answer whose body does not say `"result": false`.
-    async fn post(&self, finish_callback: &FinishCallback) -> Result<(), PostError>;
+    /// Posts `data` to `url`, for the tenant of the caller who is told. Success is a 2xx answer whose body does not
+    /// say `"result": false`.
+    async fn post(&self, finish_callback: &FinishCallback, caller: &Caller) -> Result<(), PostError>;
 }
 
 /// Delays between posts.
@@ -33,7 +35,7 @@ impl Engine {
             return Ok(Handled::Delete);
         };
         let trace_id = &record.trace_id;
-        match self.finish_callbacks.post(finish_callback).await {
+        match self.finish_callbacks.post(finish_callback, &record.caller).await {
             Ok(()) => tracing::info!(%trace_id, "finish callback sent"),
             Err(error) => {
                 tracing::warn!(%trace_id, attempt = finish.attempt, %error, "finish callback failed");

@@ -91,7 +91,7 @@ struct Receiver {
 
 #[async_trait]
 impl FinishCallbackClient for Receiver {
-    async fn post(&self, _: &FinishCallback) -> Result<(), PostError> {
+    async fn post(&self, _: &FinishCallback, _: &Caller) -> Result<(), PostError> {
         self.received.fetch_add(1, Ordering::Relaxed);
         let fail = |left: u32| left.checked_sub(1);
         match self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fail) {

@@ -16,16 +16,13 @@ use super::envelope::Failure;
 use super::gateway_claims::Claims;
 use super::gateway_jwt::GatewayJwt;
 use super::{Description, Service};
-use crate::caller::Caller;
+use crate::caller::{Caller, TENANT};
 
 /// The header of the gateway's JWT.
 pub(super) const JWT: HeaderName = HeaderName::from_static("x-bkapi-jwt");
 
 /// The header of the operator's API key.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-
-/// The header of the tenant that a call is made for. BlueKing's gateway sees to it that it fits the calling app.
-const TENANT: HeaderName = HeaderName::from_static("x-bk-tenant-id");
 
 /// The headers that say which scope a call comes from.
 const SCOPE_TYPE: HeaderName = HeaderName::from_static("bkplugin-scope-type");

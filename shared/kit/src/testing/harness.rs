@@ -66,7 +66,7 @@ struct Posts(Mutex<Vec<FinishCallback>>);
 
 #[async_trait]
 impl FinishCallbackClient for Posts {
-    async fn post(&self, finish_callback: &FinishCallback) -> Result<(), PostError> {
+    async fn post(&self, finish_callback: &FinishCallback, _: &Caller) -> Result<(), PostError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(finish_callback.clone());
         Ok(())
     }

@@ -211,7 +211,7 @@ struct NoPosts;
 
 #[async_trait]
 impl FinishCallbackClient for NoPosts {
-    async fn post(&self, _: &FinishCallback) -> std::result::Result<(), PostError> {
+    async fn post(&self, _: &FinishCallback, _: &Caller) -> std::result::Result<(), PostError> {
         Ok(())
     }
 }
