@@ -7,6 +7,7 @@
 //!
 //! It contains no I/O: everything outside is behind [`Table`], [`Queue`], [`Clock`] and [`FinishCallbackClient`].
 
+mod adopt;
 mod callback;
 mod dead_letter;
 mod finish;
@@ -30,6 +31,7 @@ use crate::queue::{Message, Queue, WakeUp};
 use crate::record::Record;
 use crate::table::{BackOff, StoreError, Table};
 
+pub use adopt::Adopted;
 pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
 pub use invoke::{Call, Invoked, UnknownVersion};

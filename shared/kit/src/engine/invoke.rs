@@ -107,40 +107,56 @@ impl Engine {
         record.deadline = ended.deadline(now);
         record.storage = ended.storage.unwrap_or_default();
         record.outputs = ended.outputs.unwrap_or_default();
-        match (ended.next, record.deadline) {
-            (Some(Next::Poll(interval)), _) => self.wake_second_step(&record, now + interval, until).await?,
-            (_, Some(deadline)) => self.wake_second_step(&record, deadline.at, until).await?,
-            _ => {}
+        let wake_at = match (ended.next, record.deadline) {
+            (Some(Next::Poll(interval)), _) => Some(now + interval),
+            (_, Some(deadline)) => Some(deadline.at),
+            _ => None,
+        };
+        match self.write_new(&record, wake_at, until).await {
+            // Not written now: an earlier try was made, though it was reported as failed.
+            Ok(_written) => Ok(Invoked { state: record.state, outputs: record.outputs, err: None }),
+            Err(error @ StoreError::TooLarge { .. }) => {
+                Ok(Invoked::fail(format!("plugin execute raise unexpected error: {error}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the wake-up that must follow, then writes the record of an invocation, unless it is there: then it says
+    /// that it was not written.
+    pub(super) async fn write_new(
+        &self,
+        record: &Record,
+        wake_at: Option<Timestamp>,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if let Some(wake_at) = wake_at {
+            self.wake_next_step(record, wake_at, until).await?;
         }
         let mut inbox_len = (record.state == State::Callback).then_some(0);
         loop {
-            match self.patiently(until, || self.table.create(&record, inbox_len)).await {
-                Ok(Write::Refused(Some(there))) if there.is_stub() => {
+            match self.patiently(until, || self.table.create(record, inbox_len)).await? {
+                Write::Refused(Some(there)) if there.is_stub() => {
                     // Early callbacks wait in the stub: something must wake the step they are for.
-                    self.wake_second_step(&record, now, until).await?;
+                    self.wake_next_step(record, self.clock.now(), until).await?;
                     inbox_len = Some(there.inbox.len());
                 }
                 // The stub has gone: its time was over.
-                Ok(Write::Refused(None)) => inbox_len = inbox_len.map(|_| 0),
-                // Refused by a full record: an earlier try was made, though it was reported as failed.
-                Ok(Write::Applied | Write::Refused(Some(_))) => break,
-                Err(error @ StoreError::TooLarge { .. }) => {
-                    return Ok(Invoked::fail(format!("plugin execute raise unexpected error: {error}")));
-                }
-                Err(error) => return Err(error),
+                Write::Refused(None) => inbox_len = inbox_len.map(|_| 0),
+                Write::Refused(Some(_)) => return Ok(false),
+                Write::Applied => return Ok(true),
             }
         }
-        Ok(Invoked { state: record.state, outputs: record.outputs, err: None })
     }
 
-    async fn wake_second_step(
+    async fn wake_next_step(
         &self,
         record: &Record,
         due_at: Timestamp,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let trace_id = record.trace_id.clone();
-        self.send_wake_up(WakeUp::for_step(trace_id, 1, due_at), until).await
+        let (trace_id, steps) = (record.trace_id.clone(), record.invoke_count);
+        self.send_wake_up(WakeUp::for_step(trace_id, steps, due_at), until).await
     }
 }
 
