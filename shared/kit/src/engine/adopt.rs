@@ -1,6 +1,7 @@
 //! Taking over an invocation that another framework began.
 
 use super::Engine;
+use super::invoke::finish_callback;
 use crate::record::{Record, State};
 use crate::table::StoreError;
 
@@ -17,13 +18,17 @@ pub enum Adopted {
 
 impl Engine {
     /// Takes over an invocation whose latest step was run elsewhere: in POLL it is run at once, in CALLBACK it
-    /// waits for its callback. Whoever ran it before must not go on with it.
-    pub async fn adopt(&self, record: &Record) -> Result<Adopted, StoreError> {
-        if self.registry.get(&record.plugin_version).is_none() {
+    /// waits for its callback. Whoever ran it before must not go on with it. Where its finish callback goes is read
+    /// from its context.
+    pub async fn adopt(&self, record: Record) -> Result<Adopted, StoreError> {
+        let Some(version) = self.registry.get(&record.plugin_version) else {
             return Ok(Adopted::UnknownVersion);
-        }
+        };
+        // It was checked when the invocation began.
+        let finish_callback = finish_callback(version.meta().enable_plugin_callback, &record.context);
+        let record = Record { finish_callback: finish_callback.ok().flatten(), ..record };
         let wake_at = (record.state == State::Poll).then(|| self.clock.now());
-        let written = self.write_new(record, wake_at, self.patience()).await?;
+        let written = self.write_new(&record, wake_at, self.patience()).await?;
         Ok(if written { Adopted::Now } else { Adopted::Before })
     }
 }

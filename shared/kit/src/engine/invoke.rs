@@ -161,7 +161,7 @@ impl Engine {
 }
 
 /// Reads `plugin_callback_info` for a version that has finish callbacks enabled.
-fn finish_callback(enabled: bool, context: &JsonObject) -> Result<Option<FinishCallback>, String> {
+pub(super) fn finish_callback(enabled: bool, context: &JsonObject) -> Result<Option<FinishCallback>, String> {
     match context.get("plugin_callback_info") {
         Some(info) if enabled && !info.is_null() => serde::Deserialize::deserialize(info)
             .map(Some)

@@ -10,6 +10,11 @@ impl Bench {
             state,
             invoke_count: 1,
             inputs: json!({"steps": steps}).as_object().cloned().unwrap(),
+            context: json!({URL_INFO: {"url": "http://caller.test/", "data": {}}})
+                .as_object()
+                .cloned()
+                .unwrap(),
+            caller: caller(),
             storage: json!(1),
             outputs: json!({"trail": ["elsewhere"]}),
             ..Record::stub(self.trace_id.clone(), self.clock.now())
@@ -21,11 +26,12 @@ impl Bench {
 async fn one_that_polls_goes_on_at_once() {
     let bench = Bench::new();
     let record = bench.elsewhere(&["poll", "done"], State::Poll);
-    assert_eq!(bench.engine.adopt(&record).await.unwrap(), Adopted::Now);
+    assert_eq!(bench.engine.adopt(record).await.unwrap(), Adopted::Now);
     bench.work().await;
     let ended = bench.record().await;
     assert_eq!((ended.state, ended.invoke_count), (State::Success, 2));
     assert_eq!(ended.outputs, json!({"trail": ["elsewhere", "Polled"]}));
+    assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1, "its caller is told of the end");
 }
 
 #[tokio::test]
@@ -33,7 +39,7 @@ async fn one_that_waits_gets_the_callback_that_came_before_it() {
     let bench = Bench::new();
     bench.call(json!("early")).await.unwrap();
     let record = bench.elsewhere(&["callback", "done"], State::Callback);
-    assert_eq!(bench.engine.adopt(&record).await.unwrap(), Adopted::Now);
+    assert_eq!(bench.engine.adopt(record).await.unwrap(), Adopted::Now);
     bench.work().await;
     assert_eq!(bench.record().await.outputs, json!({"trail": ["elsewhere", "early"]}));
 }
@@ -42,10 +48,10 @@ async fn one_that_waits_gets_the_callback_that_came_before_it() {
 async fn one_that_is_here_is_left_as_it_is() {
     let bench = Bench::new();
     let record = bench.elsewhere(&["poll", "poll", "done"], State::Poll);
-    bench.engine.adopt(&record).await.unwrap();
+    bench.engine.adopt(record.clone()).await.unwrap();
     bench.work().await;
     assert_eq!(bench.record().await.invoke_count, 2);
-    assert_eq!(bench.engine.adopt(&record).await.unwrap(), Adopted::Before);
+    assert_eq!(bench.engine.adopt(record).await.unwrap(), Adopted::Before);
     bench.work().await;
     assert_eq!(bench.record().await.invoke_count, 2, "its wake-up is for a step that was committed");
 }
@@ -55,6 +61,6 @@ async fn one_of_a_version_that_is_not_here_is_left_alone() {
     let bench = Bench::new();
     let record =
         Record { plugin_version: "7.0.0".to_owned(), ..bench.elsewhere(&["poll", "done"], State::Poll) };
-    assert_eq!(bench.engine.adopt(&record).await.unwrap(), Adopted::UnknownVersion);
+    assert_eq!(bench.engine.adopt(record).await.unwrap(), Adopted::UnknownVersion);
     assert!(bench.store.read(&bench.trace_id).await.unwrap().is_none());
 }
