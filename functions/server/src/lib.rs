@@ -6,10 +6,15 @@
 
 mod app_secret;
 mod health;
+mod hostname;
 mod housekeeping;
 mod log;
+mod log_files;
+mod measured;
+mod metrics;
 mod serve;
 mod settings;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -19,7 +24,11 @@ use bk_plugin_kit::project::{Project, ProjectErrors};
 use bk_plugin_kit::settings::SettingErrors;
 use bk_plugin_sql::sqlite::OpenError;
 
+use crate::traces::Traces;
+
+pub use log_files::LogFiles;
 pub use settings::ServerSettings;
+pub use traces::TraceSettings;
 
 /// A step is many small allocations; `just bench` shows what this one is worth.
 #[global_allocator]
@@ -59,6 +68,12 @@ pub enum StartError {
         /// What is wrong.
         source: std::io::Error,
     },
+    /// Nothing can be counted.
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Traces cannot be sent.
+    #[error("traces cannot be sent: {0}; see OTEL_GRPC_URL")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
     /// The machine gives no threads.
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),
@@ -84,9 +99,17 @@ pub fn main_with(project: Project, variables: impl Fn(&str) -> Option<String>) -
 
 fn start(project: Project, variables: &dyn Fn(&str) -> Option<String>) -> Result<(), StartError> {
     let settings = ServerSettings::read(variables)?;
-    let log = log::install(&settings);
-    let registry = project.build()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)?;
-    runtime.block_on(serve::serve(registry, settings, log))
+    let traces = {
+        let _within = runtime.enter();
+        settings.traces.as_ref().map(Traces::start).transpose()?
+    };
+    let log = log::install(&settings, traces.as_ref());
+    let registry = project.build()?;
+    let served = runtime.block_on(serve::serve(registry, settings, &log));
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    served
 }

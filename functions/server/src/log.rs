@@ -1,41 +1,66 @@
-//! Logs: for people on a terminal, JSON lines otherwise.
+//! Logs: for people on a terminal, JSON lines otherwise; JSON lines in files besides, where a platform collects them.
 
-use std::io::{self, BufWriter, IsTerminal as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use bk_plugin_kit::json_lines::JsonLines;
 use bk_plugin_kit::protocol::InvocationLog;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::log_files::LogFiles;
 use crate::settings::ServerSettings;
+use crate::traces::Traces;
 
 /// What a server holds on to for its log.
 pub(crate) struct Log {
     /// The log of each of the latest invocations, for `logs/<trace_id>`; in development only.
     pub(crate) invocations: Option<InvocationLog>,
-    /// Writes what is left when it is dropped.
-    _guard: Option<WorkerGuard>,
+    /// They write what is left when they are dropped.
+    _guards: Vec<WorkerGuard>,
 }
 
-/// Sets the log up for the whole process.
-pub(crate) fn install(settings: &ServerSettings) -> Log {
+/// Sets log and traces up for the whole process.
+pub(crate) fn install(settings: &ServerSettings, traces: Option<&Traces>) -> Log {
     let invocations = settings.shared.admission.is_development().then(InvocationLog::default);
     let people = io::stdout().is_terminal();
-    let (lines, guard) = if people { (None, None) } else { json_lines() };
+    let stdout = (!people).then(stdout);
+    let files = settings.log_files.as_ref().map(LogFiles::open).transpose();
+    let (files, trouble) = match files {
+        Ok(files) => (files.map(|file| on_a_thread(file, true)), None),
+        Err(trouble) => (None, Some(trouble)),
+    };
+    let (writers, guards): (Vec<_>, Vec<_>) = [stdout, files].into_iter().flatten().unzip();
+    let lines = one_writer(writers).map(|writer| {
+        JsonLines::new(writer).in_zone(settings.shared.time_zone.clone()).with_filter(settings.log.clone())
+    });
     let text = people.then(|| tracing_subscriber::fmt::layer().with_target(false));
     // A second server in one process (a test) keeps the log of the first.
     let _ = tracing_subscriber::registry()
-        .with(lines.map(|layer| layer.with_filter(settings.log.clone())))
+        .with(lines)
         .with(text.map(|layer| layer.with_filter(settings.log.clone())))
         .with(invocations.clone().map(|layer| layer.with_filter(settings.log.clone())))
+        .with(traces.map(Traces::layer))
         .try_init();
-    Log { invocations, _guard: guard }
+    if let Some(trouble) = trouble {
+        tracing::error!(error = %trouble, "no log files are written, standard output has the log");
+    }
+    Log { invocations, _guards: guards }
 }
 
-/// Lines go to standard output by a thread of their own, many at a time; none is dropped.
-fn json_lines() -> (Option<JsonLines<NonBlocking>>, Option<WorkerGuard>) {
-    let stdout = BufWriter::with_capacity(64 * 1024, io::stdout());
-    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(stdout);
-    (Some(JsonLines(writer)), Some(guard))
+/// Lines go to standard output many at a time; none is dropped.
+fn stdout() -> (NonBlocking, WorkerGuard) {
+    on_a_thread(BufWriter::with_capacity(64 * 1024, io::stdout()), false)
+}
+
+/// Has a thread of its own write lines. If it cannot keep up with very many, whoever logs waits, or they are dropped.
+fn on_a_thread(writer: impl Write + Send + 'static, dropped: bool) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(dropped).finish(writer)
+}
+
+fn one_writer(writers: Vec<NonBlocking>) -> Option<BoxMakeWriter> {
+    let mut writers = writers.into_iter();
+    let first = BoxMakeWriter::new(writers.next()?);
+    Some(writers.fold(first, |one, another| BoxMakeWriter::new(one.and(another))))
 }

@@ -4,6 +4,7 @@ use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use bk_plugin_kit::callback_token::CallbackKeys;
 use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::engine::{Engine, EngineParts};
@@ -16,14 +17,19 @@ use bk_plugin_sql::Store;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower::Layer as _;
 use tower::make::Shared;
+use tower::util::option_layer;
 
 use crate::log::Log;
+use crate::measured::Measured;
+use crate::metrics::Metrics;
 use crate::settings::{Role, ServerSettings};
-use crate::{StartError, app_secret, health, housekeeping};
+use crate::traces::TracedRequests;
+use crate::{StartError, app_secret, health, housekeeping, traces};
 
 /// Serves until the process is told to stop.
-pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log) -> Result<(), StartError> {
+pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Log) -> Result<(), StartError> {
     let shared = &settings.shared;
     let options = SqliteOptions {
         visibility_timeout: shared.limits.visibility_timeout(),
@@ -32,18 +38,23 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store, options).await?);
     let listener = listen(&settings).await?;
-    let engine = Arc::new(engine(registry, &settings, &store, &listener)?);
+    let metrics = Metrics::install()?;
+    let measured = Arc::new(Measured(store.clone()));
+    let engine = Arc::new(engine(registry, &settings, &measured, &listener)?);
     announce(&engine, &settings, &listener);
 
     let stopping = stop_signal();
     let working = settings.role.runs_later_steps().then(|| {
-        let worker = Worker::new(Arc::clone(&engine), store.clone(), settings.worker);
+        let worker = Worker::new(Arc::clone(&engine), measured, settings.worker);
         tokio::spawn(worker.run(stopped(stopping.clone())))
     });
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
     let service = service(&engine, &settings);
     service.fetch_public_key();
-    let routes = Shared::new(routes(&service, &engine, settings.role, &log));
+    let counted = tokio::spawn(metrics.clone().keep());
+    let operators = health::routes(Arc::clone(&engine)).merge(metrics.routes(store.clone()));
+    let traced = option_layer(settings.traces.is_some().then_some(TracedRequests));
+    let routes = Shared::new(traced.layer(routes(&service, operators, settings.role, log)));
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped(stopping.clone()));
     tokio::select! {
         served = serving.into_future() => {
@@ -60,6 +71,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: Log
         let _ = working.await;
     }
     housekeeping.abort();
+    counted.abort();
     store.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -73,7 +85,7 @@ async fn listen(settings: &ServerSettings) -> Result<TcpListener, StartError> {
 fn engine(
     registry: Registry,
     settings: &ServerSettings,
-    store: &Arc<dyn Store>,
+    store: &Arc<Measured>,
     listener: &TcpListener,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
@@ -88,7 +100,7 @@ fn engine(
     let destinations = if shared.development { destinations.and_loopback() } else { destinations };
     let finish_callbacks = HttpFinishCallbackClient::new(destinations, shared.authorities.clone());
     finish_callbacks.prepare()?;
-    Ok(Engine::new(EngineParts {
+    let engine = Engine::new(EngineParts {
         registry: Arc::new(registry),
         table: store.clone(),
         queue: store.clone(),
@@ -97,15 +109,17 @@ fn engine(
         keys: Arc::new(keys),
         callback_base,
         limits: shared.limits,
-    }))
+    });
+    Ok(if settings.traces.is_some() { engine.placing_spans(traces::place) } else { engine })
 }
 
 fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
     Service::new(Arc::clone(engine), settings.shared.protocol())
 }
 
-fn routes(service: &Arc<Service>, engine: &Arc<Engine>, role: Role, log: &Log) -> Front {
-    let mut groups = health::routes(Arc::clone(engine));
+/// What is for callers, beside what is for operators.
+fn routes(service: &Arc<Service>, operators: Router, role: Role, log: &Log) -> Front {
+    let mut groups = operators;
     if role.answers_callers() {
         groups = groups
             .merge(protocol::meta_routes(service.description()))

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use bk_plugin_kit::settings::{self, Reader, SettingErrors, Settings};
 use bk_plugin_kit::worker::WorkerOptions;
 
+use crate::log_files::LogFiles;
+use crate::traces::TraceSettings;
+
 /// Everything the server is told. `docs/configuration.md` has every variable.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -24,6 +27,10 @@ pub struct ServerSettings {
     pub worker: WorkerOptions,
     /// BK_PLUGIN_LOG: what is logged, as tracing-subscriber's EnvFilter reads it.
     pub log: tracing_subscriber::filter::Targets,
+    /// The log's files, if there are any.
+    pub log_files: Option<LogFiles>,
+    /// Where traces are sent to, if they are.
+    pub traces: Option<TraceSettings>,
 }
 
 /// What a process does of what a server does.
@@ -74,6 +81,8 @@ impl ServerSettings {
             role: Role::read(&mut reader),
             worker,
             log: settings::log(&mut reader),
+            log_files: LogFiles::read(&mut reader, &shared.app_id),
+            traces: TraceSettings::read(&mut reader, &shared),
             shared,
         };
         reader.finish(settings)

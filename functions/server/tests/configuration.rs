@@ -49,7 +49,8 @@ fn read_by_sources() -> BTreeSet<String> {
         }
     }
     let is_name = |text: &&str| {
-        let known = ["BK_", "BKPAAS_", "BKSOPS_", "SCHEDULE_"].iter().any(|start| text.starts_with(start));
+        let known =
+            ["BK_", "BKPAAS_", "BKSOPS_", "OTEL_", "SCHEDULE_"].iter().any(|start| text.starts_with(start));
         let all_capitals = text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
         known && all_capitals || ["PORT", "TZ"].contains(text)
     };

@@ -3,8 +3,8 @@
 use std::io;
 
 use bk_plugin_kit::json_lines::JsonLines;
-use bk_plugin_kit::metrics;
 use bk_plugin_kit::settings::Reader;
+use metrics::Unit;
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -18,7 +18,7 @@ pub(crate) fn install(reader: &mut Reader<'_>) {
 
 fn install_at(level: Targets) {
     // Written at once, not by a thread of its own: a function that has answered is frozen.
-    let lines = JsonLines(io::stdout).with_filter(level);
+    let lines = JsonLines::new(io::stdout).with_filter(level);
     // A second function in one process (a test) keeps the log of the first.
     let _ = tracing_subscriber::registry().with(lines).try_init();
 }
@@ -32,7 +32,7 @@ impl Metrics {
     pub(crate) fn install(reader: &Reader<'_>) -> Self {
         let namespace = reader.text("BK_PLUGIN_METRICS_NAMESPACE").unwrap_or_else(|| "BkPlugin".to_owned());
         let collector = Builder::new().cloudwatch_namespace(namespace).init().ok();
-        metrics::describe();
+        bk_plugin_kit::metrics::describe(Some(Unit::Seconds));
         Self(collector)
     }
 

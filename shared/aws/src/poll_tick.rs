@@ -145,7 +145,7 @@ impl Letter {
     }
 
     fn occasion(&self, end: End) -> Occasion {
-        Occasion { end: Some(end), trace: self.trace.clone() }
+        Occasion { end: Some(end), trace: self.trace.clone(), cause: None }
     }
 
     fn span(&self) -> tracing::Span {

@@ -23,6 +23,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::callback_token::{CallbackKeys, CallbackUrls};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TraceId;
@@ -30,6 +32,7 @@ use crate::project::Registry;
 use crate::queue::{Message, Queue, WakeUp};
 use crate::record::Record;
 use crate::table::{BackOff, StoreError, Table};
+use crate::trace_context::PlaceSpan;
 
 pub use adopt::Adopted;
 pub use callback::CallbackError;
@@ -125,6 +128,7 @@ pub struct Engine {
     keys: Arc<CallbackKeys>,
     urls: Arc<CallbackUrls>,
     limits: Limits,
+    place_span: Option<PlaceSpan>,
     occasion: Occasion,
 }
 
@@ -151,8 +155,15 @@ impl Engine {
             keys: parts.keys,
             urls: Arc::new(urls),
             limits: parts.limits,
+            place_span: None,
             occasion: Occasion::default(),
         }
+    }
+
+    /// The same engine, for whoever sends traces somewhere: each step's span is put into its invocation's trace.
+    #[must_use]
+    pub fn placing_spans(self, place: PlaceSpan) -> Self {
+        Self { place_span: Some(place), ..self }
     }
 
     /// The versions it runs.
@@ -175,14 +186,17 @@ impl Engine {
             return self.dead_letter(&message).await;
         }
         let engine = self.in_trace_of(&message);
-        let handled = match &message {
-            Message::WakeUp(wake_up) => engine.wake_up(wake_up).await,
-            Message::Finish(finish) => engine.finish(finish).await,
+        let handled = async {
+            let handled = match &message {
+                Message::WakeUp(wake_up) => engine.wake_up(wake_up).await,
+                Message::Finish(finish) => engine.finish(finish).await,
+            };
+            match handled {
+                Ok(handled) => handled,
+                Err(error) => engine.weather(&message, &error).await,
+            }
         };
-        match handled {
-            Ok(handled) => handled,
-            Err(error) => engine.weather(&message, &error).await,
-        }
+        handled.instrument(engine.log_span(message.trace_id())).await
     }
 
     /// What a message leads to belongs to the trace of the message.
@@ -190,7 +204,8 @@ impl Engine {
         if message.trace().is_empty() {
             return Cow::Borrowed(self);
         }
-        Cow::Owned(self.on(Occasion { trace: message.trace().clone(), end: self.occasion.end }))
+        let trace = message.trace().clone();
+        Cow::Owned(self.on(Occasion { trace, cause: None, end: self.occasion.end }))
     }
 
     /// The record of an invocation; `None` if there is no such invocation (one that ended in its first step

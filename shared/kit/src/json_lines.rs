@@ -1,27 +1,53 @@
 //! The log as lines of JSON.
 //!
-//! The names of the fields (levelname, funcName, pathname, message, trace_id) are those that BlueKing's log
-//! panel reads.
+//! The names of the fields (levelname, funcName, pathname, message, trace_id) are those that BlueKing's log panel reads,
+//! which is made for Python: so are the names of the levels and the form of the time. The four of every line are always
+//! there: bk-sops' panel breaks on a line without one.
 
 use std::fmt;
 use std::io::Write as _;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Writes every event as one line of JSON.
 ///
-/// An event has the fields of the spans it is in.
+/// An event has the fields of the spans it is in; of two with one name, that of the event or the inner span counts.
+/// Fields with a dot in their name are attributes that OpenTelemetry has conventions for: they are not for the log.
 #[derive(Debug)]
-pub struct JsonLines<W>(pub W);
+pub struct JsonLines<W> {
+    writer: W,
+    zone: TimeZone,
+}
 
-/// The fields of a span as JSON, kept with it for the events inside it.
-struct SpanFields(Line);
+impl<W> JsonLines<W> {
+    /// Lines to `writer`, with times in UTC.
+    pub fn new(writer: W) -> Self {
+        Self { writer, zone: TimeZone::UTC }
+    }
+
+    /// The same, with times in `zone`.
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
+    }
+}
+
+/// A level as Python calls it.
+pub(crate) fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        _ => "DEBUG",
+    }
+}
 
 impl<S, W> Layer<S> for JsonLines<W>
 where
@@ -29,66 +55,109 @@ where
     W: for<'a> MakeWriter<'a> + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Line(Vec::new());
+        let mut fields = Fields::default();
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(SpanFields(fields));
+            span.extensions_mut().insert(fields);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(SpanFields(fields)) = context.span(id).and_then(|span| span.extensions_mut().remove()) {
-            let mut fields = fields;
-            values.record(&mut fields);
-            if let Some(span) = context.span(id) {
-                span.extensions_mut().insert(SpanFields(fields));
-            }
+        let Some(span) = context.span(id) else { return };
+        let mut extensions = span.extensions_mut();
+        if let Some(fields) = extensions.get_mut::<Fields>() {
+            values.record(fields);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Line(Vec::with_capacity(512));
-        line.put("asctime", jiff::Timestamp::now().to_string());
-        line.put("levelname", metadata.level().as_str());
+        let mut line = Line::default();
+        let now = jiff::Timestamp::now().to_zoned(self.zone.clone());
+        line.put("asctime", now.strftime("%Y-%m-%d %H:%M:%S,%3f").to_string());
+        line.put("levelname", level_name(*metadata.level()));
         line.put("funcName", metadata.target());
-        line.put("pathname", metadata.file());
+        line.put("pathname", metadata.file().unwrap_or_default());
         line.put("lineno", metadata.line());
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        line.add(&fields);
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(SpanFields(fields)) = span.extensions().get() {
-                line.0.extend_from_slice(&fields.0);
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                line.add(fields);
             }
         }
-        event.record(&mut line);
+        line.put("message", "");
         // Nobody is there to be told that the log cannot be written.
-        let _ = self.0.make_writer().write_all(&line.finish());
+        let _ = self.writer.make_writer().write_all(&line.finish());
     }
 }
 
-/// A JSON object that is being written: each field with a comma before it.
-struct Line(Vec<u8>);
+/// Fields of an event or a span: their values as JSON, one after another. Of two with one name the later counts.
+#[derive(Debug, Default)]
+struct Fields {
+    json: Vec<u8>,
+    /// Name of each, and where its value ends.
+    ends: Vec<(&'static str, usize)>,
+}
+
+impl Fields {
+    fn put(&mut self, name: &'static str, value: impl Serialize) {
+        let start = self.json.len();
+        match serde_json::to_writer(&mut self.json, &value) {
+            Ok(()) => self.ends.push((name, self.json.len())),
+            Err(_) => self.json.truncate(start),
+        }
+    }
+
+    /// Name and value of each, the latest first.
+    fn latest_first(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        let spans: Vec<_> = starts.zip(&self.ends).collect();
+        spans.into_iter().rev().map(|(start, (name, end))| (*name, &self.json[start..*end]))
+    }
+}
+
+/// A JSON object that is being written: each field with a comma before it, and each once.
+#[derive(Debug, Default)]
+struct Line {
+    json: Vec<u8>,
+    names: Vec<&'static str>,
+}
 
 impl Line {
-    fn put(&mut self, name: &str, value: impl Serialize) {
-        let start = self.0.len();
-        self.0.push(b',');
-        let name = serde_json::to_writer(&mut self.0, name);
-        self.0.push(b':');
-        if name.and_then(|()| serde_json::to_writer(&mut self.0, &value)).is_err() {
-            self.0.truncate(start);
+    /// Writes a field, unless it is there.
+    fn put(&mut self, name: &'static str, value: impl Serialize) {
+        let mut fields = Fields::default();
+        fields.put(name, value);
+        self.add(&fields);
+    }
+
+    /// Writes those fields that are not there.
+    fn add(&mut self, fields: &Fields) {
+        for (name, value) in fields.latest_first() {
+            if name.contains('.') || self.names.contains(&name) {
+                continue;
+            }
+            self.names.push(name);
+            self.json.push(b',');
+            // Writing to a vector does not fail, and a text is always JSON.
+            let _ = serde_json::to_writer(&mut self.json, name);
+            self.json.push(b':');
+            self.json.extend_from_slice(value);
         }
     }
 
     fn finish(mut self) -> Vec<u8> {
-        if let Some(first) = self.0.first_mut() {
+        if let Some(first) = self.json.first_mut() {
             *first = b'{';
         }
-        self.0.extend_from_slice(b"}\n");
-        self.0
+        self.json.extend_from_slice(b"}\n");
+        self.json
     }
 }
 
-impl Visit for Line {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field.name(), format!("{value:?}"));
     }
@@ -106,5 +175,93 @@ impl Visit for Line {
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field.name(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written while `logs` runs.
+    fn text(logs: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let layer = JsonLines::new(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), logs);
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines(logs: impl FnOnce()) -> Vec<Value> {
+        text(logs).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_line_has_what_the_panel_reads() {
+        for line in lines(|| {
+            tracing::error!("one");
+            tracing::warn!(n = 1);
+            tracing::info!("three");
+            tracing::debug!("four");
+            tracing::trace!("five");
+        }) {
+            for name in ["message", "levelname", "funcName", "pathname", "asctime"] {
+                assert!(line[name].is_string(), "{name} in {line}");
+            }
+        }
+        let levels = lines(|| {
+            tracing::error!("");
+            tracing::warn!("");
+            tracing::trace!("");
+        });
+        let levels: Vec<_> = levels.iter().map(|line| line["levelname"].clone()).collect();
+        assert_eq!(levels, ["ERROR", "WARNING", "DEBUG"]);
+    }
+
+    #[test]
+    fn the_time_has_the_form_of_pythons() {
+        let line = &lines(|| tracing::info!(""))[0];
+        let time = line["asctime"].as_str().unwrap();
+        let form: String = time.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+        assert_eq!(form, "9999-99-99 99:99:99,999");
+    }
+
+    #[test]
+    fn a_name_is_written_once_and_the_innermost_value_counts() {
+        let text = text(|| {
+            let outer = tracing::info_span!("outer", a = 1, b = 1, c = 1, url.path = "/x");
+            outer.in_scope(|| {
+                let inner = tracing::info_span!("inner", b = 2, c = 2, d = tracing::field::Empty);
+                inner.record("d", 4);
+                inner.record("b", 3);
+                inner.in_scope(|| tracing::info!(c = 5, levelname = "none", "text"));
+            });
+        });
+        let line: Value = serde_json::from_str(&text).unwrap();
+        let mut fields = line.as_object().unwrap().clone();
+        for (name, _) in &fields {
+            assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{name} in {text}");
+        }
+        for fixed in ["asctime", "levelname", "funcName", "pathname", "lineno"] {
+            fields.remove(fixed);
+        }
+        assert_eq!(Value::Object(fields), json!({ "message": "text", "a": 1, "b": 3, "c": 5, "d": 4 }));
+        assert_eq!(line["levelname"], "INFO");
     }
 }

@@ -172,7 +172,7 @@ impl Service {
     fn engine_for(&self, request: &Request) -> Engine {
         let now = self.engine.clock().now();
         let end = request.extensions().get().map(|EndsAt(at)| End::new(now, *at));
-        self.engine.on(Occasion { end, trace: TraceContext::of(request.headers()) })
+        self.engine.on(Occasion { end, trace: TraceContext::of(request.headers()), cause: None })
     }
 
     /// Returns when every first step has come to its end, those included whose caller hung up. To be awaited

@@ -7,6 +7,7 @@ use crate::JsonObject;
 use crate::caller::Caller;
 use crate::clock::Timestamp;
 use crate::ids::{CallbackId, LeaseToken, Receipt, TraceId};
+use crate::trace_context::TraceContext;
 
 /// Where an invocation stands. The numbers are those of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -127,6 +128,9 @@ pub struct Record {
     pub deadline: Option<Deadline>,
     /// Whom to tell of the end.
     pub finish_callback: Option<FinishCallback>,
+    /// The distributed trace of the call: every step belongs to it, whatever woke it.
+    #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
+    pub trace: TraceContext,
     /// Whether the finish callback has still to be sent.
     pub owed: bool,
     /// Who runs the next step, if anyone.
@@ -165,6 +169,7 @@ impl Record {
             err: String::new(),
             deadline: None,
             finish_callback: None,
+            trace: TraceContext::default(),
             owed: false,
             lease: None,
             inbox: Vec::new(),

@@ -3,6 +3,7 @@
 
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use tracing::Span;
 
 /// The headers of a trace. None is looked into but for the trace's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,14 @@ pub struct TraceContext {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xray: Option<String>,
 }
+
+/// Puts a span that has just been made into the trace of `parent`, and notes that `cause` brought it about, if that is
+/// another trace. `tracing` knows the spans of one process only: how they hang together across processes is told by
+/// whoever sends them on.
+pub type PlaceSpan = fn(span: &Span, parent: &TraceContext, cause: Option<&TraceContext>);
+
+/// Name of spans that only say for the log which invocation its lines are about: they are no part of a trace.
+pub const LOG_SPAN: &str = "invocation";
 
 /// A header that is longer is no trace's: it would be paid for with every message.
 const LONGEST: usize = 512;

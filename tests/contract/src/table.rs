@@ -134,6 +134,7 @@ pub async fn a_record_reads_back_as_it_was_written(store: &dyn TableStore) {
     record.deadline = Some(Deadline { at: START, run: true });
     record.finish_callback =
         Some(FinishCallback { url: "http://x/".to_owned(), data: record.inputs.clone() });
+    record.trace.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned());
     record.owed = true;
     record.lease = Some(lease());
     record.consumed = vec![Receipt::random(), Receipt::random()];

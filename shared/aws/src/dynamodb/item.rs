@@ -57,6 +57,9 @@ pub(super) fn encode(record: &Record) -> Vec<(&'static str, AttributeValue)> {
     if !record.caller.is_unknown() {
         item.push(("caller", json(&record.caller)));
     }
+    if !record.trace.is_empty() {
+        item.push(("trace", json(&record.trace)));
+    }
     item.extend(lease(record.lease.as_ref()));
     if let Some(finish_at) = record.finish_at {
         item.push(("finish_at", millis(finish_at)));
@@ -219,6 +222,7 @@ impl<'a> Reader<'a> {
         self.json("inputs", &mut record.inputs);
         self.json("context", &mut record.context);
         self.json("caller", &mut record.caller);
+        self.json("trace", &mut record.trace);
         self.json("storage", &mut record.storage);
         self.json("outputs", &mut record.outputs);
         let mut finish_callback = None;

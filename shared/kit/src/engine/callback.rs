@@ -1,8 +1,11 @@
 //! A third party calls: accepted means durable.
 
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::Engine;
+use crate::callback_token::OpenedToken;
+use crate::clock::Timestamp;
 use crate::ids::{Receipt, TraceId};
 use crate::queue::WakeUp;
 use crate::record::{InboxEntry, State};
@@ -34,17 +37,37 @@ impl Engine {
             .keys
             .open(token, now, self.limits.put_back_limit())
             .map_err(|_| CallbackError::InvalidToken)?;
+        let span = self.log_span(&opened.trace_id);
+        self.accept(opened, data, now).instrument(span).await
+    }
+
+    async fn accept(
+        &self,
+        opened: OpenedToken,
+        data: Value,
+        now: Timestamp,
+    ) -> Result<TraceId, CallbackError> {
         let (trace_id, receipt, until) = (opened.trace_id, Receipt::random(), self.patience());
         let wake_up = WakeUp::for_callback(trace_id.clone(), receipt.clone(), now);
-        self.send_wake_up(wake_up, until).await?;
         let append = Append {
             entry: InboxEntry { receipt, callback_id: opened.callback_id, data },
             // Only the step that prepared this callback can still be unwritten, and only while it is young.
             stub: opened.young.then(|| (now, now + self.limits.keep_stub())),
         };
-        match self.patiently(until, || self.table.append(&trace_id, &append)).await? {
-            Write::Applied => Ok(trace_id),
-            Write::Refused(record) => Err(CallbackError::NotWaiting(record.map(|record| record.state))),
+        let accepted = async {
+            self.send_wake_up(wake_up, until).await?;
+            self.patiently(until, || self.table.append(&trace_id, &append)).await
+        };
+        match accepted.await {
+            Ok(Write::Applied) => {
+                tracing::info!("callback accepted");
+                Ok(trace_id)
+            }
+            Ok(Write::Refused(record)) => Err(CallbackError::NotWaiting(record.map(|record| record.state))),
+            Err(error) => {
+                tracing::error!(%error, "callback not stored");
+                Err(error.into())
+            }
         }
     }
 }

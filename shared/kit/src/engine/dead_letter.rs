@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::step::Ended;
 use super::{Engine, Handled};
 use crate::ids::TraceId;
+use crate::metrics;
 use crate::queue::{Message, WakeUp};
 use crate::table::{Claim, StoreError};
 
@@ -58,6 +59,7 @@ impl Engine {
                 let step = record.invoke_count + 1;
                 let err = err(step);
                 tracing::error!(trace_id = %record.trace_id, step, err, "a dead letter: FAIL");
+                metrics::dead_letter(&record.plugin_version);
                 self.send_and_commit(wake_up, Ended::fail(err), &record, &lease).await
             }
             // Its last runner may still be alive; a copy would start the count anew.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{Engine, Handled};
 use crate::caller::Caller;
 use crate::ids::TraceId;
+use crate::metrics::Post;
 use crate::queue::{Finish, Message};
 use crate::record::FinishCallback;
 use crate::table::{BackOff, StoreError};
@@ -36,8 +37,12 @@ impl Engine {
         };
         let trace_id = &record.trace_id;
         match self.finish_callbacks.post(finish_callback, &record.caller).await {
-            Ok(()) => tracing::info!(%trace_id, "finish callback sent"),
+            Ok(()) => {
+                Post::Sent.count();
+                tracing::info!(%trace_id, "finish callback sent");
+            }
             Err(error) => {
+                Post::Failed.count();
                 tracing::warn!(%trace_id, attempt = finish.attempt, %error, "finish callback failed");
                 return self.post_again(finish).await;
             }
@@ -54,6 +59,7 @@ impl Engine {
     pub(super) async fn post_again(&self, finish: &Finish) -> Result<Handled, StoreError> {
         let attempts = finish.attempt + 1;
         if attempts >= self.limits.finish_callback_attempts {
+            Post::GivenUp.count();
             let trace_id = &finish.trace_id;
             tracing::error!(%trace_id, attempts, "finish callback given up: the caller was not told");
             return self.settle(trace_id).await;

@@ -1,6 +1,7 @@
 //! The first step: it runs inside the caller's request and has no wake-up behind it.
 
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::Engine;
 use super::step::{Ended, Phase};
@@ -71,6 +72,7 @@ impl Engine {
             plugin_version: plugin_version.to_owned(),
             finish_callback,
             caller: call.caller,
+            trace: self.occasion.trace.clone(),
             ..Record::stub(trace_id, created_at)
         };
         let first_step = self.first_step(&record, &call.inputs, &call.context);
@@ -86,7 +88,8 @@ impl Engine {
         record.inputs = call.inputs;
         record.context = call.context;
         // Boxed: most invocations end above and should not carry room for what follows.
-        Ok(Box::pin(self.write_first_step(record, ended)).await)
+        let span = self.log_span(&record.trace_id);
+        Ok(Box::pin(self.write_first_step(record, ended).instrument(span)).await)
     }
 
     fn first_step(&self, record: &Record, inputs: &JsonObject, context: &JsonObject) -> StepInput {

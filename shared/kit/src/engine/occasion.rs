@@ -1,20 +1,27 @@
 //! What an engine is told of the one call or message it works for.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::Engine;
 use crate::clock::Timestamp;
-use crate::ids::LeaseToken;
+use crate::context::StepFacts;
+use crate::ids::{LeaseToken, TraceId};
 use crate::record::Lease;
-use crate::trace_context::TraceContext;
+use crate::trace_context::{LOG_SPAN, TraceContext};
 
 /// What an engine is told of the call or message it works for. A server has nothing to tell but the trace.
 #[derive(Debug, Clone, Default)]
 pub struct Occasion {
     /// When whoever runs the engine is killed, if it is.
     pub end: Option<End>,
-    /// The trace of the call; that of a message goes before it.
+    /// The trace of the call; that of a message goes before it, and that of the invocation before both.
     pub trace: TraceContext,
+    /// The trace of what brought the call or message about, if it is not the invocation's: a callback's.
+    pub cause: Option<TraceContext>,
 }
 
 /// The end of whoever runs the engine: the time-out of a Lambda function. A step, and the asking of stores, come to
@@ -47,6 +54,40 @@ impl Engine {
     #[must_use]
     pub fn on(&self, occasion: Occasion) -> Self {
         Self { occasion, ..self.clone() }
+    }
+
+    /// The same engine, belonging to the trace of an invocation: that of what it works for has only brought it about.
+    pub(super) fn in_trace_of_invocation(&self, trace: &TraceContext) -> Cow<'_, Self> {
+        let now = &self.occasion.trace;
+        if trace.is_empty() || trace == now {
+            return Cow::Borrowed(self);
+        }
+        let cause = (!now.is_empty()).then(|| now.clone());
+        Cow::Owned(self.on(Occasion { trace: trace.clone(), cause, end: self.occasion.end }))
+    }
+
+    /// Lines that are logged in it name the invocation. It is there whatever the level of the log is.
+    pub(super) fn log_span(&self, trace_id: &TraceId) -> Span {
+        tracing::error_span!(LOG_SPAN, %trace_id, otelTraceID = self.occasion.trace.id())
+    }
+
+    /// The span of a step, in the trace of its invocation. Who sends traces adds the span's own id.
+    pub(super) fn step_span(&self, plugin_version: &str, facts: &StepFacts) -> Span {
+        let Occasion { trace, cause, .. } = &self.occasion;
+        // As above: the step's warnings name it, too, where only warnings are logged.
+        let span = tracing::error_span!(
+            "step",
+            trace_id = %facts.trace_id,
+            invoke_count = facts.invoke_count,
+            plugin_version,
+            otelTraceID = trace.id(),
+            otelSpanID = Empty,
+            otel.status_code = Empty,
+        );
+        if let Some(place) = self.place_span {
+            place(&span, trace, cause.as_ref());
+        }
+        span
     }
 
     /// How long a step that starts now may take.

@@ -6,7 +6,7 @@ use tracing::Instrument as _;
 use super::Engine;
 use crate::clock::Timestamp;
 use crate::context::StepFacts;
-use crate::metrics::StepMetrics;
+use crate::metrics::{StepEnd, StepMetrics};
 use crate::plugin::{Callback, CallbackWait, Event, Next};
 use crate::record::{Deadline, Record, State};
 use crate::table::Commit;
@@ -152,12 +152,10 @@ impl Engine {
             return Ended::fail(phase.failed(&message));
         };
         let (limit, begun) = (self.step_time_limit(), self.clock.now());
-        let span = tracing::info_span!(
-            "step",
-            trace_id = %input.facts.trace_id,
-            invoke_count = input.facts.invoke_count,
-            plugin_version
-        );
+        let (metrics, called) = (phase.metrics(), matches!(input.facts.event, Event::Called(_)));
+        // In a function, which handles one event at a time, it would be 0 whenever it is read, and be paid for.
+        let running = self.occasion.end.is_none().then(|| metrics.begun(plugin_version));
+        let span = self.step_span(plugin_version, &input.facts);
         let stepped = async {
             tracing::debug!("plugin start execute");
             let stepped = match select(version.step(input), self.clock.sleep(limit)).await {
@@ -169,15 +167,9 @@ impl Engine {
             log_end(&stepped);
             stepped
         };
-        let metrics = phase.metrics();
-        metrics.begun(plugin_version);
         let stepped = stepped.instrument(span).await;
-        metrics.ended(plugin_version, self.clock.now().since(begun));
-        match stepped {
-            Stepped::Next { .. } => {}
-            Stepped::Failed { .. } | Stepped::Invalid { .. } => metrics.failed(plugin_version),
-            Stepped::Unexpected { .. } => metrics.raised(plugin_version),
-        }
+        drop(running);
+        metrics.ended(plugin_version, self.clock.now().since(begun), StepEnd::of(&stepped), called);
         Ended::from_stepped(stepped, phase)
     }
 
@@ -200,7 +192,21 @@ impl Engine {
     }
 }
 
+impl StepEnd {
+    fn of(stepped: &Stepped) -> Self {
+        match stepped {
+            Stepped::Next { .. } => Self::Well,
+            Stepped::Failed { .. } | Stepped::Invalid { .. } => Self::Failed,
+            Stepped::Unexpected { .. } => Self::Raised,
+        }
+    }
+}
+
 fn log_end(stepped: &Stepped) {
+    if !matches!(stepped, Stepped::Next { .. }) {
+        // For a trace; the line that follows is for the log.
+        tracing::Span::current().record("otel.status_code", "ERROR");
+    }
     match stepped {
         Stepped::Next { next: Next::Done, .. } => tracing::info!("plugin execute success"),
         Stepped::Next { next: Next::Poll(interval), .. } => {

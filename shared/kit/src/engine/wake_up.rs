@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::step::Ended;
 use super::{Engine, Handled};
 use crate::clock::Timestamp;
+use crate::metrics::begun_late;
 use crate::plugin::Next;
 use crate::queue::{Finish, Message, WakeUp};
 use crate::record::{Lease, Record, State};
@@ -22,8 +23,10 @@ impl Engine {
             Claim::Granted(record) => record,
             Claim::Refused(record) => return self.nothing_to_claim(wake_up, record.as_deref(), now).await,
         };
-        let ended = self.run_claimed(&mut record).await;
-        self.send_and_commit(wake_up, ended, &record, &lease).await
+        begun_late(now.since(wake_up.due_at));
+        let engine = self.in_trace_of_invocation(&record.trace);
+        let ended = engine.run_claimed(&mut record).await;
+        engine.send_and_commit(wake_up, ended, &record, &lease).await
     }
 
     pub(super) async fn claim(

@@ -57,8 +57,7 @@ impl From<CallbackError> for Rejected {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the invocation with this callback is too large: {size} bytes, the limit is {limit}"),
             ),
-            CallbackError::Store(error) => {
-                tracing::error!(%error, "callback not stored");
+            CallbackError::Store(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable; call again later")
             }
         }
@@ -104,7 +103,6 @@ async fn accept(service: &Service, token: &str, request: Request) -> Result<Call
     if body.is_empty() {
         return Err(Rejected::new(StatusCode::BAD_REQUEST, "the body is empty; it must be a JSON value"));
     }
-    let trace_id = engine.callback(token, parse_json(&body)?).await?;
-    tracing::info!(%trace_id, "callback accepted");
+    engine.callback(token, parse_json(&body)?).await?;
     Ok(CallbackAnswer { result: true, message: "callback success".to_owned() })
 }

@@ -11,6 +11,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::json_lines::level_name;
+
 /// A `tracing` layer that keeps the latest lines that steps logged.
 ///
 /// It is for development: install it in the subscriber and hand a clone to
@@ -37,7 +39,10 @@ impl InvocationLog {
     pub fn text(&self, trace_id: &str) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_it = lines.iter().filter(|line| *line.trace_id == *trace_id);
-        of_it.map(|line| format!("{} {}", line.level, line.message)).collect::<Vec<_>>().join("\n")
+        of_it
+            .map(|line| format!("{} {}", level_name(line.level), line.message))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     fn keep(&self, line: Line) {
@@ -113,7 +118,7 @@ mod tests {
             });
             tracing::info_span!("steps", trace_id = "a").in_scope(|| tracing::info!("another span"));
         });
-        assert_eq!(log.text("a"), "INFO plugin start execute\nWARN deep");
+        assert_eq!(log.text("a"), "INFO plugin start execute\nWARNING deep");
         assert_eq!(log.text("b"), "");
     }
 

@@ -21,7 +21,7 @@ use crate::rules::{Entry, Head, Verdict};
 
 const RECORDS: &str = "\
     SELECT i.trace_id, i.plugin_version, i.state, i.invoke_count, c.inputs, c.context, \
-           c.caller, c.finish_callback, i.storage, i.outputs, i.err, i.deadline_at, i.deadline_run, i.owed, \
+           c.caller, c.finish_callback, c.trace, i.storage, i.outputs, i.err, i.deadline_at, i.deadline_run, i.owed, \
            l.token AS lease_token, l.until AS lease_until, \
            (SELECT json_group_array(json_array(receipt, callback_id, data) ORDER BY seq) \
             FROM inbox WHERE invocation = i.id) AS inbox, \
@@ -59,8 +59,8 @@ const UPDATE_INVOCATIONS: &str = "\
     FROM json_each(?1) AS changed WHERE invocations.id = changed.value ->> 'id'";
 
 const INSERT_CALLS: &str = "\
-    INSERT INTO calls (invocation, inputs, context, caller, finish_callback) \
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1)";
+    INSERT INTO calls (invocation, inputs, context, caller, finish_callback, trace) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?1)";
 
 const PUT_LEASES: &str = "\
     INSERT INTO leases (invocation, token, until) \
@@ -436,8 +436,8 @@ struct InvocationRow<'a> {
     outputs: Option<&'a str>,
 }
 
-/// A row of `calls`: invocation, inputs, context, caller, finish callback.
-type CallRow<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
+/// A row of `calls`: invocation, inputs, context, caller, finish callback, trace.
+type CallRow<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 /// What is to be written, by statement.
 #[derive(Default)]
@@ -469,7 +469,8 @@ impl<'a> Rows<'a> {
         }
         if let Some(new) = slot.created {
             let (caller, finish_callback) = (new.caller.as_deref(), new.finish_callback.as_deref());
-            self.calls.push((slot.id, &new.inputs, &new.context, caller, finish_callback));
+            let trace = new.trace.as_deref();
+            self.calls.push((slot.id, &new.inputs, &new.context, caller, finish_callback, trace));
         }
         match &head.lease {
             _ if !slot.lease_changed => (),

@@ -1,0 +1,162 @@
+//! Where traces are sent to, and which.
+
+use axum::http::Uri;
+use bk_plugin_kit::secrecy::SecretString;
+use bk_plugin_kit::settings::{Reader, Settings};
+use opentelemetry_sdk::trace::Sampler;
+
+/// Where traces are sent to, and which.
+#[derive(Debug, Clone)]
+pub struct TraceSettings {
+    /// OTEL_GRPC_URL, or OTEL_EXPORTER_OTLP_ENDPOINT: the collector's address.
+    pub endpoint: String,
+    /// OTEL_BK_DATA_TOKEN: whose data it is.
+    pub token: Option<SecretString>,
+    /// OTEL_SAMPLER or OTEL_TRACES_SAMPLER, with OTEL_TRACES_SAMPLER_ARG.
+    pub sampler: Sampler,
+    /// OTEL_SERVICE_NAME: what the service is called.
+    pub service: String,
+    /// The environment.
+    pub environment: String,
+}
+
+impl TraceSettings {
+    /// What is set, if traces are to be sent.
+    pub(crate) fn read(reader: &mut Reader<'_>, shared: &Settings) -> Option<Self> {
+        let (wanted, off) = (flag(reader, "OTEL_TRACE", true), flag(reader, "OTEL_SDK_DISABLED", false));
+        let sampler = sampler(reader);
+        let endpoint = endpoint(reader)?;
+        let service = reader.text("OTEL_SERVICE_NAME").unwrap_or_else(|| shared.app_id.clone());
+        (wanted && !off).then(|| Self {
+            endpoint,
+            token: reader.secret("OTEL_BK_DATA_TOKEN"),
+            sampler,
+            service,
+            environment: shared.environment.clone(),
+        })
+    }
+}
+
+fn flag(reader: &mut Reader<'_>, name: &'static str, default: bool) -> bool {
+    match reader.text(name).map(|text| text.to_lowercase()).as_deref() {
+        None => default,
+        Some("true" | "1" | "yes" | "on") => true,
+        Some("false" | "0" | "no" | "off") => false,
+        Some(other) => {
+            reader.wrong(name, format!("{other:?} is neither true nor false"));
+            default
+        }
+    }
+}
+
+/// The address; one without a scheme, as BlueKing's platform may give it, is spoken to without TLS.
+fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
+    const NAMES: [&str; 3] =
+        ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_GRPC_URL"];
+    let (name, text) = NAMES.into_iter().find_map(|name| Some((name, reader.text(name)?)))?;
+    let text = if text.contains("://") { text } else { format!("http://{text}") };
+    let is_address = text
+        .parse::<Uri>()
+        .is_ok_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
+    if !is_address {
+        // Not repeated: it may hold a password.
+        reader
+            .wrong(name, "is not the address of a collector's gRPC port, such as http://otel-collector:4317");
+    }
+    Some(text)
+}
+
+fn sampler(reader: &mut Reader<'_>) -> Sampler {
+    const NAMES: [&str; 2] = ["OTEL_SAMPLER", "OTEL_TRACES_SAMPLER"];
+    let ratio = ratio(reader);
+    let of_parent = |root: Sampler| Sampler::ParentBased(Box::new(root));
+    let Some((name, text)) = NAMES.into_iter().find_map(|name| Some((name, reader.text(name)?))) else {
+        return of_parent(Sampler::AlwaysOn);
+    };
+    match text.as_str() {
+        "always_on" => Sampler::AlwaysOn,
+        "always_off" => Sampler::AlwaysOff,
+        "traceidratio" => Sampler::TraceIdRatioBased(ratio),
+        "parentbased_always_on" => of_parent(Sampler::AlwaysOn),
+        "parentbased_always_off" => of_parent(Sampler::AlwaysOff),
+        "parentbased_traceidratio" => of_parent(Sampler::TraceIdRatioBased(ratio)),
+        other => {
+            let known = "always_on, always_off, traceidratio, or one of these after parentbased_";
+            reader.wrong(name, format!("{other:?} is not {known}"));
+            Sampler::AlwaysOff
+        }
+    }
+}
+
+/// Which part of all traces is sent.
+fn ratio(reader: &mut Reader<'_>) -> f64 {
+    const NAME: &str = "OTEL_TRACES_SAMPLER_ARG";
+    let Some(text) = reader.text(NAME) else { return 1.0 };
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
+        _ => {
+            reader.wrong(NAME, format!("{text:?} is not a number from 0 to 1"));
+            1.0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bk_plugin_kit::settings::SettingErrors;
+
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Option<TraceSettings>, SettingErrors> {
+        let lookup = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let mut reader = Reader::new(&lookup);
+        let shared = Settings::read(&mut reader);
+        let settings = TraceSettings::read(&mut reader, &shared);
+        reader.finish(settings)
+    }
+
+    const URL: (&str, &str) = ("OTEL_GRPC_URL", "http://collector:4317");
+
+    #[test]
+    fn traces_are_sent_where_a_collector_is_named() {
+        assert!(read(&[]).unwrap().is_none());
+        assert!(read(&[("OTEL_TRACE", "True")]).unwrap().is_none());
+        assert!(read(&[URL, ("OTEL_TRACE", "false")]).unwrap().is_none());
+        assert!(read(&[URL, ("OTEL_SDK_DISABLED", "true")]).unwrap().is_none());
+        let settings = read(&[URL, ("OTEL_TRACE", "True"), ("BKPAAS_APP_ID", "demo")]).unwrap().unwrap();
+        assert_eq!((settings.endpoint.as_str(), settings.service.as_str()), (URL.1, "demo"));
+        let bare = read(&[("OTEL_GRPC_URL", "10.0.0.1:4317")]).unwrap().unwrap();
+        assert_eq!(bare.endpoint, "http://10.0.0.1:4317");
+        let own = read(&[URL, ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://otlp:4317")]).unwrap().unwrap();
+        assert_eq!(own.endpoint, "https://otlp:4317");
+    }
+
+    #[test]
+    fn the_sampler_of_the_platform_is_known() {
+        let sampler = |text| read(&[URL, ("OTEL_SAMPLER", text)]).unwrap().unwrap().sampler;
+        assert!(matches!(sampler("parentbased_always_on"), Sampler::ParentBased(_)));
+        assert!(matches!(sampler("always_off"), Sampler::AlwaysOff));
+        let part = [URL, ("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
+        let Sampler::TraceIdRatioBased(ratio) = read(&part).unwrap().unwrap().sampler else { panic!() };
+        assert!((ratio - 0.25).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_and_secrets_do_not_print() {
+        let said = read(&[
+            ("OTEL_GRPC_URL", "grpc://user:hunter2@collector"),
+            ("OTEL_SAMPLER", "sometimes"),
+            ("OTEL_TRACES_SAMPLER_ARG", "2"),
+            ("OTEL_TRACE", "perhaps"),
+        ]);
+        let said = said.unwrap_err().to_string();
+        for name in ["OTEL_GRPC_URL", "OTEL_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_TRACE"] {
+            assert!(said.contains(&format!("{name}: ")), "{name} in {said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+        let settings = read(&[URL, ("OTEL_BK_DATA_TOKEN", "hunter2")]).unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}
