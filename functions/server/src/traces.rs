@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bk_plugin_kit::secrecy::ExposeSecret as _;
+use bk_plugin_kit::tls::{self, Authorities};
 use bk_plugin_kit::trace_context::{LOG_SPAN, TraceContext};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -41,10 +42,10 @@ impl Traces {
     /// Sends spans from now on, many at a time and from a thread of its own; those that come faster than they can be
     /// sent are dropped. To be called within the runtime.
     pub(crate) fn start(settings: &TraceSettings) -> Result<Self, ExporterBuildError> {
-        bk_plugin_kit::tls::install();
+        tls::install();
         let mut exporter = SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint.clone());
         if settings.endpoint.starts_with("https:") {
-            exporter = exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
+            exporter = exporter.with_tls_config(trusting(&settings.authorities));
         }
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(SaidRarely::new(exporter.build()?))
@@ -72,6 +73,15 @@ impl Traces {
         if let Err(error) = self.0.shutdown_with_timeout(LAST_SPANS) {
             tracing::warn!(%error, "the last spans were not sent");
         }
+    }
+}
+
+/// Trusts whom the clients for callers trust, too.
+fn trusting(authorities: &Authorities) -> ClientTlsConfig {
+    let tls = ClientTlsConfig::new().with_enabled_roots();
+    match authorities.pem() {
+        Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+        None => tls,
     }
 }
 

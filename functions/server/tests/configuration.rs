@@ -66,7 +66,9 @@ fn every_variable_is_in_the_table_and_no_other() {
 #[test]
 fn defaults_are_those_of_the_sources() {
     let documented = documented();
-    let settings = ServerSettings::read(&|_| None).unwrap();
+    let settings = ServerSettings::read(&|name| (name == "BKPAAS_APP_LOG_PATH").then(|| "logs".to_owned()));
+    let settings = settings.unwrap();
+    let log_files = settings.log_files.as_ref().unwrap();
     let (shared, limits) = (&settings.shared, &settings.shared.limits);
     let days = |duration: std::time::Duration| (duration.as_secs() / 86_400).to_string();
     for (name, default) in [
@@ -78,6 +80,8 @@ fn defaults_are_those_of_the_sources() {
         ("BK_PLUGIN_FINISH_CALLBACK_ATTEMPTS", limits.finish_callback_attempts.to_string()),
         ("BK_PLUGIN_HOST", settings.host.clone()),
         ("BK_PLUGIN_LOG", settings.log.to_string()),
+        ("BK_PLUGIN_LOG_FILES_KEPT", log_files.kept.to_string()),
+        ("BK_PLUGIN_LOG_FILE_SIZE", log_files.largest.to_string()),
         ("BK_PLUGIN_MAX_RECEIVE_COUNT", settings.shared.limits.max_receive_count.to_string()),
         ("BK_PLUGIN_STATE_LIMIT", settings.state_limit.to_string()),
         ("BK_PLUGIN_STEP_TIME_LIMIT", limits.step_time_limit.as_secs().to_string()),

@@ -14,7 +14,10 @@ pub fn install() {
 
 /// Certificate authorities that are trusted besides the machine's own: a company's, mostly.
 #[derive(Debug, Clone, Default)]
-pub struct Authorities(Vec<Certificate>);
+pub struct Authorities {
+    certificates: Vec<Certificate>,
+    pem: Vec<u8>,
+}
 
 /// A file holds no certificates.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +46,14 @@ impl Authorities {
         let pem =
             std::fs::read(&path).map_err(|source| AuthoritiesError::File { path: display(), source })?;
         match Certificate::from_pem_bundle(&pem) {
-            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates)),
+            Ok(certificates) if !certificates.is_empty() => Ok(Self { certificates, pem }),
             _ => Err(AuthoritiesError::NoCertificates { path: display() }),
         }
+    }
+
+    /// Their certificates in PEM, if there are any: for clients that are not made by [`client_builder`].
+    pub fn pem(&self) -> Option<&[u8]> {
+        (!self.pem.is_empty()).then_some(&self.pem)
     }
 }
 
@@ -53,5 +61,8 @@ impl Authorities {
 pub fn client_builder(authorities: &Authorities) -> reqwest::ClientBuilder {
     install();
     let builder = reqwest::Client::builder();
-    if authorities.0.is_empty() { builder } else { builder.tls_certs_merge(authorities.0.iter().cloned()) }
+    if authorities.certificates.is_empty() {
+        return builder;
+    }
+    builder.tls_certs_merge(authorities.certificates.iter().cloned())
 }

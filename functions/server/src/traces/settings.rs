@@ -3,6 +3,7 @@
 use axum::http::Uri;
 use bk_plugin_kit::secrecy::SecretString;
 use bk_plugin_kit::settings::{Reader, Settings};
+use bk_plugin_kit::tls::Authorities;
 use opentelemetry_sdk::trace::Sampler;
 
 /// Where traces are sent to, and which.
@@ -16,6 +17,8 @@ pub struct TraceSettings {
     pub sampler: Sampler,
     /// OTEL_SERVICE_NAME: what the service is called.
     pub service: String,
+    /// Whose certificates are trusted besides the machine's own.
+    pub authorities: Authorities,
     /// The environment.
     pub environment: String,
 }
@@ -32,6 +35,7 @@ impl TraceSettings {
             token: reader.secret("OTEL_BK_DATA_TOKEN"),
             sampler,
             service,
+            authorities: shared.authorities.clone(),
             environment: shared.environment.clone(),
         })
     }

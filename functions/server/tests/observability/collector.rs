@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -13,7 +15,13 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/kit/tests/data");
+/// The authority that has signed the certificate of a collector with TLS.
+pub(crate) const AUTHORITY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/kit/tests/data/test_authority.pem");
 
 /// The collector, listening.
 pub(crate) struct Collector {
@@ -65,12 +73,27 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 impl Collector {
     pub(crate) fn start() -> Self {
+        Self::start_as("http", Server::builder())
+    }
+
+    /// One that speaks TLS, with a certificate for `localhost` of the authority in [`AUTHORITY`].
+    pub(crate) fn start_with_tls() -> Self {
+        bk_plugin_kit::tls::install();
+        let read = |name: &str| std::fs::read(format!("{DATA}/{name}")).unwrap();
+        let key = format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            STANDARD.encode(read("test_localhost.pk8"))
+        );
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(read("test_localhost.pem"), key));
+        Self::start_as("https", Server::builder().tls_config(tls).unwrap())
+    }
+
+    fn start_as(scheme: &str, mut server: Server) -> Self {
         let taken = Arc::default();
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let url = format!("http://{}", incoming.local_addr().unwrap());
+        let url = format!("{scheme}://localhost:{}", incoming.local_addr().unwrap().port());
         let service = TraceServiceServer::new(Service(Arc::clone(&taken)));
-        let serving = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
-        tokio::spawn(serving);
+        tokio::spawn(server.add_service(service).serve_with_incoming(incoming));
         Self { url, taken }
     }
 

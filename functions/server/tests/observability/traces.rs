@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::caller::{CallersTrace, client, eventually, invoke, invoke_in, succeeded};
-use crate::collector::{Collector, Taken, hex};
+use crate::collector::{AUTHORITY, Collector, Taken, hex};
 use crate::common::Server;
 
 const CALLER: CallersTrace =
@@ -119,6 +119,21 @@ async fn the_last_spans_are_sent_before_the_process_ends() {
     assert_eq!(collector.spans("step").len(), 0, "it is not time yet");
     server.stop();
     assert_eq!(collector.spans("step").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_behind_tls_is_trusted_if_its_authority_is() {
+    let collector = Collector::start_with_tls();
+    for (authority, said) in [(Some(AUTHORITY), false), (None, true)] {
+        let mut variables =
+            vec![("OTEL_GRPC_URL", collector.url.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "10")];
+        variables.extend(authority.map(|file| ("BK_PLUGIN_CA_FILE", file)));
+        let mut server = Server::start_with(&variables);
+        invoke(&server, "1.0.0", json!({ "hello": "world" })).await;
+        server.stop();
+        assert_eq!(server.stdout().contains(SAID), said, "{}", server.stdout());
+    }
+    assert_eq!(collector.spans("step").len(), 1, "of the one that trusts it");
 }
 
 const SAID: &str = "spans cannot be sent and are lost";

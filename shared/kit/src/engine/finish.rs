@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::Instrument as _;
 
 use super::{Engine, Handled};
 use crate::caller::Caller;
@@ -35,19 +36,34 @@ impl Engine {
         let Some(finish_callback) = record.finish_callback.as_ref().filter(|_| record.owed) else {
             return Ok(Handled::Delete);
         };
-        let trace_id = &record.trace_id;
-        match self.finish_callbacks.post(finish_callback, &record.caller).await {
+        let engine = self.in_trace_of_invocation(&record.trace);
+        let post = engine.post(finish, finish_callback, &record.caller);
+        match post.instrument(engine.post_span(finish)).await {
+            Ok(()) => engine.settle(&record.trace_id).await,
+            Err(_) => engine.post_again(finish).await,
+        }
+    }
+
+    /// Posts, counts, and says how it went.
+    async fn post(
+        &self,
+        finish: &Finish,
+        finish_callback: &FinishCallback,
+        caller: &Caller,
+    ) -> Result<(), PostError> {
+        let posted = self.finish_callbacks.post(finish_callback, caller).await;
+        match &posted {
             Ok(()) => {
                 Post::Sent.count();
-                tracing::info!(%trace_id, "finish callback sent");
+                tracing::info!("finish callback sent");
             }
             Err(error) => {
                 Post::Failed.count();
-                tracing::warn!(%trace_id, attempt = finish.attempt, %error, "finish callback failed");
-                return self.post_again(finish).await;
+                tracing::Span::current().record("otel.status_code", "ERROR");
+                tracing::warn!(attempt = finish.attempt, %error, "finish callback failed");
             }
         }
-        self.settle(trace_id).await
+        posted
     }
 
     async fn settle(&self, trace_id: &TraceId) -> Result<Handled, StoreError> {

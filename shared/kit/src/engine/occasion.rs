@@ -10,6 +10,7 @@ use super::Engine;
 use crate::clock::Timestamp;
 use crate::context::StepFacts;
 use crate::ids::{LeaseToken, TraceId};
+use crate::queue::Finish;
 use crate::record::Lease;
 use crate::trace_context::{LOG_SPAN, TraceContext};
 
@@ -73,19 +74,35 @@ impl Engine {
 
     /// The span of a step, in the trace of its invocation. Who sends traces adds the span's own id.
     pub(super) fn step_span(&self, plugin_version: &str, facts: &StepFacts) -> Span {
-        let Occasion { trace, cause, .. } = &self.occasion;
         // As above: the step's warnings name it, too, where only warnings are logged.
         let span = tracing::error_span!(
             "step",
             trace_id = %facts.trace_id,
             invoke_count = facts.invoke_count,
             plugin_version,
-            otelTraceID = trace.id(),
+            otelTraceID = self.occasion.trace.id(),
             otelSpanID = Empty,
             otel.status_code = Empty,
         );
+        self.placed(span)
+    }
+
+    /// The span of a post of a finish callback, as above.
+    pub(super) fn post_span(&self, finish: &Finish) -> Span {
+        self.placed(tracing::error_span!(
+            "finish_callback",
+            trace_id = %finish.trace_id,
+            attempt = finish.attempt,
+            otelTraceID = self.occasion.trace.id(),
+            otelSpanID = Empty,
+            otel.kind = "client",
+            otel.status_code = Empty,
+        ))
+    }
+
+    fn placed(&self, span: Span) -> Span {
         if let Some(place) = self.place_span {
-            place(&span, trace, cause.as_ref());
+            place(&span, &self.occasion.trace, self.occasion.cause.as_ref());
         }
         span
     }
