@@ -2,7 +2,7 @@
 //!
 //! An answer that differs is listed in `replay/deviations.rs` with its reason, and what is answered instead is
 //! checked there; one that is listed and does not differ fails as well.
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests, and say what they compared")]
 
 mod common;
 mod replay;

@@ -25,8 +25,10 @@ pub(super) struct Claims {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct App {
-    bk_app_code: Option<String>,
-    app_code: Option<String>,
+    #[serde(rename = "bk_app_code")]
+    bk_code: Option<String>,
+    #[serde(rename = "app_code")]
+    code: Option<String>,
     verified: bool,
     tenant_id: Option<String>,
 }
@@ -81,7 +83,7 @@ impl Claims {
             return Err(Refused::Tenant("X-Bk-Tenant-Id is not the tenant of the calling app"));
         }
         Ok(Caller {
-            app_code: app.bk_app_code.or(app.app_code).and_then(present),
+            app_code: app.bk_code.or(app.code).and_then(present),
             username: user.bk_username.or(user.username).and_then(present),
             tenant_id: tenant.or(of_app).or(user.tenant_id.and_then(present)),
         })
