@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bk_plugin_kit::caller::Caller;
 use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::queue::{Finish, Message, Queue};
 use bk_plugin_kit::record::{Record, State};
@@ -11,6 +12,7 @@ use bk_plugin_sql::Store as _;
 use bk_plugin_sql::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use contract::sample::{START, applied, early, entry, granted, lease};
 use serde_json::json;
+use sqlx::Connection as _;
 
 use crate::fixture::Fixture;
 
@@ -103,6 +105,22 @@ async fn a_damaged_database_is_refused() {
     bytes[100..].fill(0x5a);
     std::fs::write(fixture.path(), bytes).unwrap();
     assert!(matches!(failure(&fixture.path()).await, OpenError::Corrupt { .. }));
+}
+
+#[tokio::test]
+async fn a_database_from_before_callers_were_kept_goes_on() {
+    let fixture = Fixture::new().await;
+    let record = fixture.invocation(State::Poll).await;
+    fixture.store.close().await;
+    let mut connection = fixture.connect().await;
+    for back in ["ALTER TABLE calls DROP COLUMN caller", "DELETE FROM _sqlx_migrations WHERE version = 2"] {
+        sqlx::query(back).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    let store = SqliteStore::open(fixture.path(), SqliteOptions::default()).await.unwrap();
+    let read = store.read(&record.trace_id).await.unwrap().map(|record| *record);
+    assert_eq!(read, Some(Record { caller: Caller::default(), ..record }));
+    store.close().await;
 }
 
 #[tokio::test]
