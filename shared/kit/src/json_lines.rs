@@ -72,7 +72,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut line = Line::default();
+        let mut line = Line { json: Vec::with_capacity(512), names: Vec::with_capacity(16) };
         let now = jiff::Timestamp::now().to_zoned(self.zone.clone());
         line.put("asctime", now.strftime("%Y-%m-%d %H:%M:%S,%3f").to_string());
         line.put("levelname", level_name(*metadata.level()));
@@ -119,33 +119,40 @@ impl Fields {
 }
 
 /// A JSON object that is being written: each field with a comma before it, and each once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
     json: Vec<u8>,
     names: Vec<&'static str>,
 }
 
 impl Line {
-    /// Writes a field, unless it is there.
+    /// Writes a field with a value that is always JSON, unless it is there.
     fn put(&mut self, name: &'static str, value: impl Serialize) {
-        let mut fields = Fields::default();
-        fields.put(name, value);
-        self.add(&fields);
+        if self.begin(name) {
+            // Writing to a vector does not fail.
+            let _ = serde_json::to_writer(&mut self.json, &value);
+        }
     }
 
     /// Writes those fields that are not there.
     fn add(&mut self, fields: &Fields) {
         for (name, value) in fields.latest_first() {
-            if name.contains('.') || self.names.contains(&name) {
-                continue;
+            if self.begin(name) {
+                self.json.extend_from_slice(value);
             }
-            self.names.push(name);
-            self.json.push(b',');
-            // Writing to a vector does not fail, and a text is always JSON.
-            let _ = serde_json::to_writer(&mut self.json, name);
-            self.json.push(b':');
-            self.json.extend_from_slice(value);
         }
+    }
+
+    /// Writes the name of a field, and whether its value is to follow.
+    fn begin(&mut self, name: &'static str) -> bool {
+        if name.contains('.') || self.names.contains(&name) {
+            return false;
+        }
+        self.names.push(name);
+        self.json.push(b',');
+        let _ = serde_json::to_writer(&mut self.json, name);
+        self.json.push(b':');
+        true
     }
 
     fn finish(mut self) -> Vec<u8> {
