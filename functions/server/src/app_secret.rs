@@ -1,4 +1,4 @@
-//! The app secret: the platform's, or in development one that is made once and kept beside the database, so
+//! The app secret: the platform's, or in development one that is made once and kept in a file, so
 //! that callback URLs outlive a restart.
 
 use std::fs;
@@ -16,7 +16,7 @@ pub(crate) fn of(settings: &ServerSettings) -> Result<SecretString, StartError> 
     if let Some(secret) = &settings.shared.app_secret {
         return Ok(secret.clone());
     }
-    let path = settings.store.with_extension("secret");
+    let path = settings.store.secret_file();
     kept(&path).map(SecretString::from).map_err(|source| StartError::AppSecret { path, source })
 }
 
@@ -32,6 +32,9 @@ fn kept(path: &Path) -> io::Result<String> {
 fn make(path: &Path) -> io::Result<String> {
     // 256 random bits as text.
     let secret = format!("{}{}", Receipt::random(), Receipt::random());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

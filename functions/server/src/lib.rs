@@ -14,6 +14,7 @@ mod measured;
 mod metrics;
 mod serve;
 mod settings;
+mod store;
 mod traces;
 
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ use bk_plugin_kit::callback_token::InvalidKey;
 use bk_plugin_kit::finish_callback_client::ClientError;
 use bk_plugin_kit::project::{Project, ProjectErrors};
 use bk_plugin_kit::settings::SettingErrors;
-use bk_plugin_sql::sqlite::OpenError;
+use bk_plugin_sql::{mysql, sqlite};
 
 use crate::traces::Traces;
 
@@ -43,9 +44,12 @@ pub enum StartError {
     /// The project cannot be served.
     #[error("the plugin project is wrong: {0}")]
     Project(#[from] ProjectErrors),
-    /// The store cannot be opened.
+    /// The SQLite file cannot be opened.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Sqlite(#[from] sqlite::OpenError),
+    /// The MySQL database cannot be opened.
+    #[error(transparent)]
+    Mysql(#[from] mysql::OpenError),
     /// The secret for development cannot be kept.
     #[error("{path}: the app secret for development cannot be kept there: {source}; set BKPAAS_APP_SECRET")]
     AppSecret {

@@ -13,8 +13,6 @@ use bk_plugin_kit::project::Registry;
 use bk_plugin_kit::protocol::{self, Front, Service};
 use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::worker::Worker;
-use bk_plugin_sql::Store;
-use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::Layer as _;
@@ -31,12 +29,7 @@ use crate::{StartError, app_secret, health, housekeeping, traces};
 /// Serves until the process is told to stop.
 pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Log) -> Result<(), StartError> {
     let shared = &settings.shared;
-    let options = SqliteOptions {
-        visibility_timeout: shared.limits.visibility_timeout(),
-        largest_record: settings.state_limit,
-        ..SqliteOptions::default()
-    };
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store, options).await?);
+    let store = settings.store.open(&settings).await?;
     let listener = listen(&settings).await?;
     let metrics = Metrics::install()?;
     let measured = Arc::new(Measured(store.clone()));
@@ -145,7 +138,7 @@ fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) 
     }
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let versions = engine.registry().versions().join(", ");
-    let (store, environment) = (settings.store.display(), &settings.shared.environment);
+    let (store, environment) = (&settings.store, &settings.shared.environment);
     tracing::info!(%store, environment, versions, "serving http://{address}/bk_plugin/");
 }
 

@@ -1,11 +1,10 @@
 //! The server's own settings beside those it shares with the Lambda functions.
 
-use std::path::PathBuf;
-
 use bk_plugin_kit::settings::{self, Reader, SettingErrors, Settings};
 use bk_plugin_kit::worker::WorkerOptions;
 
 use crate::log_files::LogFiles;
+use crate::store::StoreSettings;
 use crate::traces::TraceSettings;
 
 /// Everything the server is told. `docs/configuration.md` has every variable.
@@ -17,8 +16,8 @@ pub struct ServerSettings {
     pub host: String,
     /// PORT.
     pub port: u16,
-    /// BK_PLUGIN_STORE_URL: the SQLite file.
-    pub store: PathBuf,
+    /// BK_PLUGIN_STORE_URL, or the variables of a MySQL add-on.
+    pub store: StoreSettings,
     /// BK_PLUGIN_STATE_LIMIT: bytes the record of one invocation may have.
     pub state_limit: usize,
     /// BK_PLUGIN_ROLE: what this process does.
@@ -76,7 +75,7 @@ impl ServerSettings {
         let settings = Self {
             host: reader.text("BK_PLUGIN_HOST").unwrap_or_else(|| everywhere.to_owned()),
             port: reader.number("PORT", 8000, 0..=u16::MAX),
-            store: store(&mut reader),
+            store: StoreSettings::read(&mut reader),
             state_limit: reader.number("BK_PLUGIN_STATE_LIMIT", 4 * 1024 * 1024, 1024..=256 * 1024 * 1024),
             role: Role::read(&mut reader),
             worker,
@@ -86,19 +85,6 @@ impl ServerSettings {
             shared,
         };
         reader.finish(settings)
-    }
-}
-
-fn store(reader: &mut Reader<'_>) -> PathBuf {
-    let url = reader.text("BK_PLUGIN_STORE_URL").unwrap_or_else(|| "sqlite:.bk-plugin/dev.db".to_owned());
-    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
-    match path {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        _ => {
-            // The URL may hold a password, so it is not repeated.
-            reader.wrong("BK_PLUGIN_STORE_URL", "is not sqlite:<path of a file>");
-            PathBuf::new()
-        }
     }
 }
 
@@ -117,19 +103,6 @@ mod tests {
         assert_eq!(read(&[]).unwrap().host, "127.0.0.1");
         let prod = [("BKPAAS_ENVIRONMENT", "prod"), ("BKPAAS_APP_ID", "a"), ("BKPAAS_APP_SECRET", "s")];
         assert_eq!(read(&prod).unwrap().host, "0.0.0.0");
-    }
-
-    #[test]
-    fn store_urls() {
-        for (url, path) in
-            [("sqlite:a.db", "a.db"), ("sqlite:///tmp/a.db", "/tmp/a.db"), ("sqlite://a.db", "a.db")]
-        {
-            assert_eq!(read(&[("BK_PLUGIN_STORE_URL", url)]).unwrap().store, PathBuf::from(path));
-        }
-        for url in ["postgres://u:pw@h/d", "sqlite:", "a.db"] {
-            let said = read(&[("BK_PLUGIN_STORE_URL", url)]).unwrap_err().to_string();
-            assert!(said.contains("BK_PLUGIN_STORE_URL") && !said.contains("pw"), "{said}");
-        }
     }
 
     #[test]

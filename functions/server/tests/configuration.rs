@@ -49,8 +49,9 @@ fn read_by_sources() -> BTreeSet<String> {
         }
     }
     let is_name = |text: &&str| {
-        let known =
-            ["BK_", "BKPAAS_", "BKSOPS_", "OTEL_", "SCHEDULE_"].iter().any(|start| text.starts_with(start));
+        let known = ["BK_", "BKPAAS_", "BKSOPS_", "OTEL_", "SCHEDULE_", "MYSQL_", "GCS_MYSQL_"]
+            .iter()
+            .any(|start| text.starts_with(start));
         let all_capitals = text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
         known && all_capitals || ["PORT", "TZ"].contains(text)
     };
@@ -85,7 +86,7 @@ fn defaults_are_those_of_the_sources() {
         ("BK_PLUGIN_MAX_RECEIVE_COUNT", settings.shared.limits.max_receive_count.to_string()),
         ("BK_PLUGIN_STATE_LIMIT", settings.state_limit.to_string()),
         ("BK_PLUGIN_STEP_TIME_LIMIT", limits.step_time_limit.as_secs().to_string()),
-        ("BK_PLUGIN_STORE_URL", format!("sqlite:{}", settings.store.display())),
+        ("BK_PLUGIN_STORE_URL", settings.store.to_string()),
         ("PORT", settings.port.to_string()),
         ("SCHEDULE_PERSISTENT_DAYS", days(limits.keep_finished)),
         ("TZ", shared.time_zone.iana_name().unwrap_or_default().to_owned()),

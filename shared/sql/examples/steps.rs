@@ -1,4 +1,5 @@
-//! Measures how many polling steps a second the SQLite store takes, without an engine around it.
+//! Measures how many polling steps a second the stores take, without an engine around them: SQLite, and a MariaDB
+//! of its own on the same machine.
 //!
 //! `cargo run --profile server -p bk-plugin-sql --example steps -- [invocations] [seconds] [bytes of inputs]`
 //!
@@ -14,11 +15,13 @@ use std::time::{Duration, Instant};
 use bk_plugin_kit::JsonObject;
 use bk_plugin_kit::clock::{Clock, SystemClock};
 use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::queue::{Delivery, Message, Queue, WakeUp};
+use bk_plugin_kit::queue::{Delivery, Message, WakeUp};
 use bk_plugin_kit::record::{Lease, Record, State};
-use bk_plugin_kit::table::{Claim, Commit, StoreError, Table, Write};
-use bk_plugin_sql::Store as _;
+use bk_plugin_kit::table::{Claim, Commit, StoreError, Write};
+use bk_plugin_sql::Store;
+use bk_plugin_sql::mysql::{MysqlOptions, MysqlStore};
 use bk_plugin_sql::sqlite::{Durability, SqliteOptions, SqliteStore};
+use local_mysql::MariaDb;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -28,49 +31,81 @@ const RECEIVED_AT_ONCE: usize = 64;
 /// before the commit.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Load {
+    invocations: u64,
+    seconds: u64,
+    /// Of inputs, for each invocation.
+    bytes: usize,
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut argument = |default: u64| arguments.next().map_or(Ok(default), |text| text.parse());
-    let (invocations, seconds, bytes) = (argument(1024)?, argument(5)?, argument(1000)?);
+    let load = Load {
+        invocations: argument(1024)?,
+        seconds: argument(5)?,
+        bytes: usize::try_from(argument(1000)?)?,
+    };
     for durability in [Durability::PowerLoss, Durability::ProcessCrash] {
         let folder = tempfile::tempdir_in(".")?;
         let options = SqliteOptions { durability, ..SqliteOptions::default() };
-        let store = Arc::new(SqliteStore::open(folder.path().join("steps.db"), options).await?);
-        begin(&store, invocations, usize::try_from(bytes)?).await?;
-        let steps = run(&store, invocations, Duration::from_secs(seconds)).await?;
-        store.close().await;
-        println!(
-            "{durability:?}: {invocations} invocations, {bytes} bytes of inputs: {} steps/s, {} operations/s",
-            steps / seconds,
-            4 * steps / seconds
-        );
+        let store = SqliteStore::open(folder.path().join("steps.db"), options).await?;
+        measure(&format!("SQLite, {durability:?}"), Arc::new(store), load).await?;
+    }
+    let server = MariaDb::start_in(".").await;
+    let store = MysqlStore::open(&server.address(), MysqlOptions::default()).await?;
+    measure("MariaDB on this machine", Arc::new(store), load).await?;
+    println!("The reference publishes 125.");
+    Ok(())
+}
+
+async fn measure(name: &str, store: Arc<dyn Store>, load: Load) -> Result<(), Box<dyn Error>> {
+    begin(&store, load).await?;
+    let steps = run(&store, load).await?;
+    store.close().await;
+    let Load { invocations, seconds, bytes } = load;
+    println!(
+        "{name}: {invocations} invocations, {bytes} bytes of inputs: {} steps/s, {} operations/s",
+        steps / seconds,
+        4 * steps / seconds
+    );
+    Ok(())
+}
+
+async fn begin(store: &Arc<dyn Store>, load: Load) -> Result<(), Box<dyn Error>> {
+    let beginning: Vec<_> = (0..load.invocations)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut record = Record::stub(TraceId::random(), SystemClock.now());
+                record.state = State::Poll;
+                record.invoke_count = 1;
+                let text = Value::from("x".repeat(load.bytes));
+                record.inputs = JsonObject::from_iter([("text".to_owned(), text)]);
+                store.create(&record, None).await?;
+                store.send(&wake_up(&record.trace_id, 1), Duration::ZERO).await
+            })
+        })
+        .collect();
+    for begun in beginning {
+        begun.await??;
     }
     Ok(())
 }
 
-async fn begin(store: &SqliteStore, invocations: u64, bytes: usize) -> Result<(), StoreError> {
-    for _ in 0..invocations {
-        let mut record = Record::stub(TraceId::random(), SystemClock.now());
-        record.state = State::Poll;
-        record.invoke_count = 1;
-        record.inputs = JsonObject::from_iter([("text".to_owned(), Value::from("x".repeat(bytes)))]);
-        store.create(&record, None).await?;
-        store.send(&wake_up(&record.trace_id, 1), Duration::ZERO).await?;
-    }
-    Ok(())
-}
-
-async fn run(store: &Arc<SqliteStore>, invocations: u64, time: Duration) -> Result<u64, StoreError> {
+async fn run(store: &Arc<dyn Store>, load: Load) -> Result<u64, StoreError> {
     let steps = Arc::new(AtomicU64::new(0));
-    let runners = Arc::new(Semaphore::new(usize::try_from(invocations).unwrap_or(1)));
-    let end = Instant::now() + time;
+    let runners = Arc::new(Semaphore::new(usize::try_from(load.invocations).unwrap_or(1)));
+    let end = Instant::now() + Duration::from_secs(load.seconds);
     while Instant::now() < end {
         for delivery in store.receive(RECEIVED_AT_ONCE, Duration::from_millis(100)).await? {
             let Ok(permit) = runners.clone().acquire_owned().await else { break };
             let (store, steps) = (store.clone(), steps.clone());
             tokio::spawn(async move {
-                match step(&store, delivery).await {
+                match step(&*store, delivery).await {
                     Ok(made) => drop(steps.fetch_add(u64::from(made), Ordering::Relaxed)),
                     Err(error) => println!("{error}"),
                 }
@@ -80,12 +115,12 @@ async fn run(store: &Arc<SqliteStore>, invocations: u64, time: Duration) -> Resu
     }
     let made = steps.load(Ordering::Relaxed);
     // Steps that are under way end before the store is closed.
-    runners.acquire_many(u32::try_from(invocations).unwrap_or(1)).await.ok();
+    runners.acquire_many(u32::try_from(load.invocations).unwrap_or(1)).await.ok();
     Ok(made)
 }
 
 /// Whether a step was made; a wake-up that comes too early is put back.
-async fn step(store: &SqliteStore, delivery: Delivery) -> Result<bool, Box<dyn Error + Send + Sync>> {
+async fn step(store: &dyn Store, delivery: Delivery) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let Message::WakeUp(WakeUp { trace_id, after_step, .. }) = delivery.message else {
         return Err("a message of another kind".into());
     };

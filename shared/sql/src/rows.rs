@@ -4,15 +4,38 @@ use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::ids::{CallbackId, LeaseToken, Receipt, TraceId};
 use bk_plugin_kit::record::{Deadline, InboxEntry, Lease, Record, State};
 use bk_plugin_kit::table::{Append, Commit, StoreError};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::rules::{Entry, Head, Sizes, Step};
 
-type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Unreadable = Box<dyn std::error::Error + Send + Sync>;
 
 /// A record as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredRecord {
+    pub(crate) row: RecordRow,
+    pub(crate) inbox: StoredInbox,
+}
+
+/// An inbox as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) enum StoredInbox {
+    /// One JSON text: an array of [`EntryRow`]s as arrays.
+    Text(String),
+    /// Row by row.
+    Rows(Vec<EntryRow>),
+}
+
+/// A callback as it is stored.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(crate) struct EntryRow {
+    receipt: String,
+    callback_id: String,
+    data: String,
+}
+
+/// A record as it is stored, without its inbox.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(crate) struct RecordRow {
     pub(crate) trace_id: String,
@@ -32,20 +55,42 @@ pub(crate) struct RecordRow {
     owed: i64,
     lease_token: Option<String>,
     lease_until: Option<i64>,
-    inbox: String,
     consumed: String,
     created_at: i64,
     finish_at: Option<i64>,
 }
 
-impl RecordRow {
-    /// Reads the row. This is done by whoever asked for the record, not by the writer everybody waits for.
+impl StoredRecord {
+    /// Reads the texts. This is done by whoever asked for the record, not by the writer everybody waits for.
     pub(crate) fn decode(self) -> Result<Box<Record>, StoreError> {
-        let trace_id = self.trace_id.clone();
-        self.try_decode().map(Box::new).map_err(|source| unreadable_record(&trace_id, source))
+        let trace_id = self.row.trace_id.clone();
+        let record = self.inbox.decode().and_then(|inbox| self.row.decode(inbox));
+        record.map(Box::new).map_err(|source| unreadable_record(&trace_id, source))
     }
+}
 
-    fn try_decode(self) -> Result<Record, Unreadable> {
+impl StoredInbox {
+    fn decode(self) -> Result<Vec<InboxEntry>, Unreadable> {
+        let rows = match self {
+            Self::Text(text) => json(&text)?,
+            Self::Rows(rows) => rows,
+        };
+        rows.iter().map(EntryRow::decode).collect()
+    }
+}
+
+impl EntryRow {
+    fn decode(&self) -> Result<InboxEntry, Unreadable> {
+        Ok(InboxEntry {
+            receipt: Receipt::parse(&self.receipt)?,
+            callback_id: CallbackId::parse(&self.callback_id)?,
+            data: json(&self.data)?,
+        })
+    }
+}
+
+impl RecordRow {
+    fn decode(self, inbox: Vec<InboxEntry>) -> Result<Record, Unreadable> {
         Ok(Record {
             trace_id: TraceId::parse(&self.trace_id)?,
             plugin_version: self.plugin_version,
@@ -62,7 +107,7 @@ impl RecordRow {
             trace: self.trace.as_deref().map(json).transpose()?.unwrap_or_default(),
             owed: self.owed != 0,
             lease: lease(self.lease_token.as_deref(), self.lease_until)?,
-            inbox: inbox(&self.inbox)?,
+            inbox,
             consumed: json(&self.consumed)?,
             created_at: Timestamp::from_millis(self.created_at),
             finish_at: self.finish_at.map(Timestamp::from_millis),
@@ -70,7 +115,7 @@ impl RecordRow {
     }
 }
 
-/// The part of a record that conditions look at, as it is stored.
+/// The part of a record that conditions look at, as it is stored, without its inbox.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct HeadRow {
     pub(crate) id: i64,
@@ -82,7 +127,6 @@ pub(crate) struct HeadRow {
     owed: i64,
     lease_token: Option<String>,
     lease_until: Option<i64>,
-    inbox: String,
     consumed: String,
     finish_at: Option<i64>,
     expires_at: Option<i64>,
@@ -92,16 +136,14 @@ pub(crate) struct HeadRow {
 }
 
 impl HeadRow {
-    pub(crate) fn decode(&self) -> Result<Head, Unreadable> {
-        let entries: Vec<(i64, Receipt, usize)> = json(&self.inbox)?;
-        let entry = |(seq, receipt, size)| Entry { seq, receipt, size };
+    pub(crate) fn decode(&self, inbox: Vec<Entry>) -> Result<Head, Unreadable> {
         Ok(Head {
             state: state(self.state)?,
             invoke_count: u32::try_from(self.invoke_count)?,
             deadline: deadline(self.deadline_at, self.deadline_run),
             owed: self.owed != 0,
             lease: lease(self.lease_token.as_deref(), self.lease_until)?,
-            inbox: entries.into_iter().map(entry).collect(),
+            inbox,
             consumed: json(&self.consumed)?,
             finish_at: self.finish_at.map(Timestamp::from_millis),
             expires_at: self.expires_at.map(Timestamp::from_millis),
@@ -245,15 +287,4 @@ fn deadline(at: Option<i64>, run: Option<i64>) -> Option<Deadline> {
 fn lease(token: Option<&str>, until: Option<i64>) -> Result<Option<Lease>, Unreadable> {
     let (Some(token), Some(until)) = (token, until) else { return Ok(None) };
     Ok(Some(Lease { token: LeaseToken::parse(token)?, until: Timestamp::from_millis(until) }))
-}
-
-fn inbox(text: &str) -> Result<Vec<InboxEntry>, Unreadable> {
-    let entries: Vec<(Receipt, CallbackId, String)> = json(text)?;
-    entries
-        .into_iter()
-        .map(|(receipt, callback_id, data)| {
-            let data: Value = json(&data)?;
-            Ok(InboxEntry { receipt, callback_id, data })
-        })
-        .collect()
 }

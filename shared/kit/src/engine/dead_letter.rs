@@ -38,7 +38,10 @@ impl Engine {
     /// what may kill its runner is not run beside others.
     pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
         let copy = message.knowing(message.crashes(receive_count)).put_back();
-        match self.queue.send(&copy, delay.min(self.queue.longest_delay())).await {
+        let delay = delay.min(self.queue.longest_delay());
+        // A message that stays where it is comes again only after its visibility time-out, and counts as one
+        // whose runner died.
+        match self.patiently(self.patience(), || self.queue.send(&copy, delay)).await {
             Ok(()) => Handled::Delete,
             Err(_) => Handled::Leave,
         }

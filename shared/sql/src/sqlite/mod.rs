@@ -4,10 +4,10 @@
 //! whatever waits for it, makes it in one transaction, and answers when that is on the disk: many callers
 //! share one flush. Reads have connections of their own and never wait for it.
 
+mod database;
 mod open;
 mod queue;
 mod table;
-mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ use async_trait::async_trait;
 use bk_plugin_kit::clock::{Clock, SystemClock, Timestamp};
 use bk_plugin_kit::table::StoreError;
 use sqlx::SqlitePool;
-use tokio::sync::{mpsc, oneshot};
 
 pub use open::OpenError;
-use writer::{Answer, Job};
 
+use crate::client::Client;
+use crate::writer::store_error;
 use crate::{QueueDepth, Store};
 
 /// How a [`SqliteStore`] behaves.
@@ -72,9 +72,8 @@ impl fmt::Debug for SqliteOptions {
 /// The invocation table and the delayed queue in one SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
-    jobs: mpsc::Sender<Job>,
+    writer: Client,
     readers: SqlitePool,
-    clock: Arc<dyn Clock>,
 }
 
 impl SqliteStore {
@@ -94,19 +93,12 @@ impl SqliteStore {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Hands a job to the writer and waits until it is on the disk.
-    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send(job(answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
-    }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn delete_expired(&self, now: Timestamp, at_most: u32) -> Result<u64, StoreError> {
-        self.ask(|answer| Job::Expire(writer::Expire { now, at_most, answer })).await
+        self.writer.delete_expired(now, at_most).await
     }
 
     async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError> {
@@ -116,33 +108,14 @@ impl Store for SqliteStore {
 
     /// It also gives the file free for another process.
     async fn close(&self) {
-        let (answer, closed) = oneshot::channel();
         // The writer closes last: the last connection of a file puts its log away.
         self.readers.close().await;
-        if self.jobs.send(Job::Close(answer)).await.is_ok() {
-            // No answer means that it was closed already.
-            closed.await.ok();
-        }
+        self.writer.close().await;
     }
 }
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-fn closed() -> StoreError {
-    StoreError::Unavailable("the database is closed".into())
-}
-
-/// An error of the database as one of the store.
-fn store_error(error: impl Into<Arc<sqlx::Error>>) -> StoreError {
-    let error = error.into();
-    match *error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-            StoreError::Unreadable { what: "row".to_owned(), source: Box::new(error) }
-        }
-        _ => StoreError::Unavailable(Box::new(error)),
     }
 }

@@ -10,10 +10,11 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqlitePool};
-use tokio::sync::mpsc;
 
-use super::writer::{Counters, MOST_JOBS, Writer};
+use super::database::{Counters, SqliteFile};
 use super::{Durability, SqliteOptions, SqliteStore, queue};
+use crate::client::Client;
+use crate::writer::{MOST_JOBS, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -101,10 +102,10 @@ pub(super) async fn open(path: &Path, options: SqliteOptions) -> Result<SqliteSt
             return Err(describe_migration(path, error));
         }
     };
-    let (jobs, waiting) = mpsc::channel(2 * MOST_JOBS);
     let clock = options.clock.clone();
-    tokio::spawn(Writer::new(connection, waiting, counters, options, lock).run());
-    Ok(SqliteStore { path: path.to_owned(), jobs, readers: readers(connect), clock })
+    let file = SqliteFile::new(connection, counters, options, lock);
+    let writer = Client::new(Writer::start(file, clock.clone()), clock);
+    Ok(SqliteStore { path: path.to_owned(), writer, readers: readers(connect) })
 }
 
 fn make_folder(path: &Path) -> Result<(), OpenError> {

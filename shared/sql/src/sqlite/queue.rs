@@ -9,9 +9,10 @@ use bk_plugin_kit::table::StoreError;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;
+use super::database::{Counters, take};
 use super::table::parameter;
-use super::writer::{Answer, Counters, Job, take};
-use crate::rows::text;
+use crate::client::LONGEST_DELAY;
+use crate::job::{Bury, Handle, MessageRow, Send};
 
 const RELEASE_ALL: &str = "UPDATE messages SET visible_at = ?1 WHERE receive_count > 0 AND visible_at > ?1";
 
@@ -51,129 +52,22 @@ pub(super) const DEPTH: &str = "\
 #[cfg(test)]
 pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, BURY, DUE, HIDE, NEXT_DUE];
 
-/// Rows of messages taken by one statement at most, whatever the receivers ask for.
-const MOST_RECEIVED: usize = 1024;
-
-/// Asks for a message to be stored.
-pub(super) struct Send {
-    pub(super) body: String,
-    pub(super) visible_at: Timestamp,
-    pub(super) answer: Answer<()>,
-}
-
-/// Asks for a received message to be removed.
-pub(super) struct Delete {
-    pub(super) handle: Handle,
-    pub(super) answer: Answer<()>,
-}
-
-/// Asks for a message that cannot be read to be taken out of the queue.
-pub(super) struct Bury {
-    pub(super) handle: Handle,
-    pub(super) reason: String,
-    pub(super) answer: Answer<()>,
-}
-
-/// Asks for messages.
-pub(super) struct Receive {
-    pub(super) max: usize,
-    pub(super) wait: Duration,
-    pub(super) answer: Answer<Vec<MessageRow>>,
-}
-
-/// A message as it is stored, received for the `receive_count`th time.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct MessageRow {
-    id: i64,
-    receive_count: i64,
-    body: String,
-}
-
-/// One delivery of a message: each raises the count, so the handle of an earlier one does not fit any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Handle {
-    id: i64,
-    receive_count: i64,
-}
-
-impl Handle {
-    fn parse(text: &str) -> Option<Self> {
-        let (id, receive_count) = text.split_once('-')?;
-        Some(Self { id: id.parse().ok()?, receive_count: receive_count.parse().ok()? })
-    }
-
-    fn to_text(self) -> String {
-        format!("{}-{}", self.id, self.receive_count)
-    }
-}
-
 #[async_trait]
 impl Queue for SqliteStore {
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
-        let body = text(message)?;
-        let visible_at = self.clock.now() + delay;
-        self.ask(|answer| Job::Send(Send { body, visible_at, answer })).await
+        self.writer.send(message, delay).await
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        if max == 0 {
-            return Ok(Vec::new());
-        }
-        let until = self.clock.now() + wait;
-        let mut wait = wait;
-        loop {
-            let max = max.min(MOST_RECEIVED);
-            let rows = self.ask(|answer| Job::Receive(Receive { max, wait, answer })).await?;
-            let nothing_came = rows.is_empty();
-            let deliveries = self.deliver(rows).await?;
-            if nothing_came || !deliveries.is_empty() {
-                return Ok(deliveries);
-            }
-            wait = until.since(self.clock.now());
-        }
+        self.writer.receive(max, wait).await
     }
 
     async fn delete(&self, handle: &str) -> Result<(), StoreError> {
-        // A handle of another kind names no message here, which is the same as one that is gone.
-        let Some(handle) = Handle::parse(handle) else { return Ok(()) };
-        self.ask(|answer| Job::Delete(Delete { handle, answer })).await
+        self.writer.delete(handle).await
     }
 
     fn longest_delay(&self) -> Duration {
-        Duration::from_hours(365 * 24)
-    }
-}
-
-impl SqliteStore {
-    /// Reads the messages. One that cannot be read would come back for ever: it is put aside.
-    async fn deliver(&self, rows: Vec<MessageRow>) -> Result<Vec<Delivery>, StoreError> {
-        let mut deliveries = Vec::with_capacity(rows.len());
-        for row in rows {
-            let handle = Handle { id: row.id, receive_count: row.receive_count };
-            match serde_json::from_str(&row.body) {
-                Ok(message) => deliveries.push(Delivery {
-                    message,
-                    handle: handle.to_text(),
-                    receive_count: u32::try_from(row.receive_count).unwrap_or(u32::MAX),
-                }),
-                Err(error) => self.put_aside(handle, &error).await,
-            }
-        }
-        Ok(deliveries)
-    }
-
-    async fn put_aside(&self, handle: Handle, error: &serde_json::Error) {
-        tracing::error!(
-            message_id = handle.id,
-            %error,
-            "a message of the queue cannot be read; it is moved to the table dead_letters"
-        );
-        let reason = error.to_string();
-        let buried = self.ask(|answer| Job::Bury(Bury { handle, reason, answer })).await;
-        if let Err(error) = buried {
-            // It will be received again, and then put aside. The good messages beside it must not wait.
-            tracing::error!(message_id = handle.id, %error, "the message could not be moved");
-        }
+        LONGEST_DELAY
     }
 }
 
@@ -195,7 +89,7 @@ pub(super) async fn send(
     }
     let rows: Vec<_> = sends
         .iter()
-        .map(|send| (take(&mut counters.message), send.visible_at.as_millis(), send.body.as_str()))
+        .map(|send| (take(&mut counters.message), send.due_at.as_millis(), send.body.as_str()))
         .collect();
     sqlx::query(SEND).bind(parameter(&rows)?).execute(connection).await.map(drop)
 }
@@ -235,7 +129,7 @@ pub(super) async fn receive(
 ) -> Result<Vec<MessageRow>, sqlx::Error> {
     let rows: Vec<MessageRow> = sqlx::query_as(DUE)
         .bind(now.as_millis())
-        .bind(i64::try_from(wanted.min(MOST_RECEIVED)).unwrap_or(i64::MAX))
+        .bind(i64::try_from(wanted).unwrap_or(i64::MAX))
         .fetch_all(&mut *connection)
         .await?;
     if rows.is_empty() {

@@ -1,10 +1,6 @@
-//! The invocation table.
-//!
-//! The changes of a transaction are made in three moves: the heads of all records concerned are read, the
-//! rules are applied to them one change after the other, and what became of them is written. Each move is a
-//! few statements, however many changes there are; their rows travel as one JSON array.
+//! The invocation table. The rows of a statement travel as one JSON array.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use bk_plugin_kit::clock::Timestamp;
@@ -14,10 +10,13 @@ use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Wr
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
-use super::writer::{Answer, Counters, Job, take};
-use super::{SqliteStore, store_error};
-use crate::rows::{HeadRow, NewEntry, NewRecord, NewStep, RecordRow, unreadable_record};
-use crate::rules::{Entry, Head, Verdict};
+use super::SqliteStore;
+use super::database::{Counters, take};
+use crate::change::{self, Change, ChangeAnswer, Slot, Slots};
+use crate::client::closed;
+use crate::rows::{HeadRow, RecordRow, StoredInbox, StoredRecord};
+use crate::rules::{Entry, Head};
+use crate::writer::store_error;
 
 const RECORDS: &str = "\
     SELECT i.trace_id, i.plugin_version, i.state, i.invoke_count, c.inputs, c.context, \
@@ -94,32 +93,39 @@ pub(super) const STATEMENTS: [&str; 10] = [
     EXPIRE,
 ];
 
-/// Asks for a change of one record.
-pub(super) struct Change {
-    trace_id: TraceId,
-    kind: ChangeKind,
-    pub(super) answer: Answer<ChangeAnswer>,
+/// A row of [`RECORDS`].
+#[derive(sqlx::FromRow)]
+struct RecordWithInbox {
+    #[sqlx(flatten)]
+    row: RecordRow,
+    inbox: String,
 }
 
-enum ChangeKind {
-    Create { new: Box<NewRecord>, inbox_len: Option<usize> },
-    Claim { on: ClaimOn, lease: Lease, now: Timestamp },
-    Commit { token: LeaseToken, new: Box<NewStep> },
-    Append(NewEntry),
-    Settle,
+impl From<RecordWithInbox> for StoredRecord {
+    fn from(RecordWithInbox { row, inbox }: RecordWithInbox) -> Self {
+        Self { row, inbox: StoredInbox::Text(inbox) }
+    }
 }
 
-/// What became of a change; the record, if it was refused or claimed.
-pub(super) struct ChangeAnswer {
-    applied: bool,
-    record: Option<RecordRow>,
+/// A row of [`HEADS`].
+#[derive(sqlx::FromRow)]
+struct HeadWithInbox {
+    #[sqlx(flatten)]
+    row: HeadRow,
+    inbox: String,
+}
+
+impl HeadWithInbox {
+    fn entries(&self) -> Result<Vec<Entry>, String> {
+        let entries: Vec<_> = serde_json::from_str(&self.inbox).map_err(|error| error.to_string())?;
+        Ok(entries.into_iter().map(|(seq, receipt, size)| Entry { seq, receipt, size }).collect())
+    }
 }
 
 #[async_trait]
 impl Table for SqliteStore {
     async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
-        let new = Box::new(NewRecord::of(record)?);
-        self.write(&record.trace_id, ChangeKind::Create { new, inbox_len }).await
+        self.writer.create(record, inbox_len).await
     }
 
     async fn claim(
@@ -129,15 +135,7 @@ impl Table for SqliteStore {
         lease: &Lease,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
-        let kind = ChangeKind::Claim { on: on.clone(), lease: lease.clone(), now };
-        let (applied, record) = self.change(trace_id, kind).await?;
-        match record {
-            // By the end of the transaction another claim may have found this lease expired.
-            Some(record) if applied => {
-                Ok(Claim::Granted(Box::new(Record { lease: Some(lease.clone()), ..*record })))
-            }
-            record => Ok(Claim::Refused(record)),
-        }
+        self.writer.claim(trace_id, on, lease, now).await
     }
 
     async fn commit(
@@ -146,48 +144,30 @@ impl Table for SqliteStore {
         token: &LeaseToken,
         commit: &Commit,
     ) -> Result<Write, StoreError> {
-        let new = Box::new(NewStep::of(commit)?);
-        self.write(trace_id, ChangeKind::Commit { token: token.clone(), new }).await
+        self.writer.commit(trace_id, token, commit).await
     }
 
     async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError> {
-        self.write(trace_id, ChangeKind::Append(NewEntry::of(append)?)).await
+        self.writer.append(trace_id, append).await
     }
 
     async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError> {
-        self.write(trace_id, ChangeKind::Settle).await.map(drop)
+        self.writer.settle(trace_id).await
     }
 
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
         let wanted = parameter(&[trace_id.as_str()]).map_err(store_error)?;
-        let row: Option<RecordRow> =
+        let row: Option<RecordWithInbox> =
             sqlx::query_as(RECORDS).bind(wanted).fetch_optional(&self.readers).await.map_err(store_error)?;
-        row.map(RecordRow::decode).transpose()
+        row.map(|row| StoredRecord::from(row).decode()).transpose()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        if self.jobs.is_closed() {
-            return Err(super::closed());
+        if self.writer.is_closed() {
+            return Err(closed());
         }
         let sql = "SELECT EXISTS (SELECT 1 FROM invocations)";
         sqlx::query(sql).execute(&self.readers).await.map(drop).map_err(store_error)
-    }
-}
-
-impl SqliteStore {
-    async fn write(&self, trace_id: &TraceId, kind: ChangeKind) -> Result<Write, StoreError> {
-        let (applied, record) = self.change(trace_id, kind).await?;
-        Ok(if applied { Write::Applied } else { Write::Refused(record) })
-    }
-
-    async fn change(
-        &self,
-        trace_id: &TraceId,
-        kind: ChangeKind,
-    ) -> Result<(bool, Option<Box<Record>>), StoreError> {
-        let trace_id = trace_id.clone();
-        let answer = self.ask(|answer| Job::Change(Change { trace_id, kind, answer })).await?;
-        Ok((answer.applied, answer.record.map(RecordRow::decode).transpose()?))
     }
 }
 
@@ -216,204 +196,25 @@ pub(super) async fn change(
         return Ok(Vec::new());
     }
     let mut slots = load(connection, changes).await?;
-    let verdicts = apply(&mut slots, changes, counters, limit);
-    Rows::of(&slots)?.write(connection).await?;
-    let records = records(connection, changes, &verdicts).await?;
-    Ok(changes
-        .iter()
-        .zip(verdicts)
-        .map(|(change, verdict)| answer(change, verdict?, &records, limit))
-        .collect())
-}
-
-type Slots<'a> = HashMap<&'a str, Result<Slot<'a>, String>>;
-
-/// A record during a transaction.
-#[derive(Default)]
-struct Slot<'a> {
-    /// Its row, if it had one when the transaction began.
-    stored: bool,
-    id: i64,
-    head: Option<Head>,
-    row_changed: bool,
-    lease_changed: bool,
-    created: Option<&'a NewRecord>,
-    texts: Texts<'a>,
-    came: Vec<(i64, &'a NewEntry)>,
-    went: Vec<i64>,
-}
-
-/// What is written of a row besides the head. `None` leaves it as it was.
-#[derive(Default)]
-struct Texts<'a> {
-    plugin_version: Option<&'a str>,
-    created_at: Option<Timestamp>,
-    err: Option<&'a str>,
-    storage: Option<&'a str>,
-    outputs: Option<&'a str>,
+    let verdicts = change::apply(&mut slots, changes, limit);
+    Rows::of(&slots, counters)?.write(connection).await?;
+    let wanted: Vec<_> = change::wanted(changes, &verdicts).into_iter().collect();
+    let records = records(connection, &wanted).await?;
+    Ok(change::answers(changes, verdicts, &records, limit))
 }
 
 async fn load<'a>(
     connection: &mut SqliteConnection,
     changes: &'a [Change],
 ) -> Result<Slots<'a>, sqlx::Error> {
-    let mut slots: Slots<'a> =
-        changes.iter().map(|change| (change.trace_id.as_str(), Ok(Slot::default()))).collect();
+    let mut slots = change::slots(changes);
     let wanted: Vec<_> = slots.keys().collect();
-    let rows: Vec<HeadRow> = sqlx::query_as(HEADS).bind(parameter(&wanted)?).fetch_all(connection).await?;
-    for row in rows {
-        let Some(slot) = slots.get_mut(row.trace_id.as_str()) else { continue };
-        *slot = match row.decode() {
-            Ok(head) => Ok(Slot { stored: true, id: row.id, head: Some(head), ..Slot::default() }),
-            Err(error) => Err(error.to_string()),
-        };
+    let rows: Vec<HeadWithInbox> =
+        sqlx::query_as(HEADS).bind(parameter(&wanted)?).fetch_all(connection).await?;
+    for head in rows {
+        change::fill(&mut slots, &head.row, head.entries());
     }
     Ok(slots)
-}
-
-/// Applies the rules, in an order that every answer fits. They were all asked for at the same time, so any
-/// order will do; but a change that is refused is answered with the record as the transaction leaves it, and
-/// that must show why. So what was refused is tried again after the others have been made, and claims, which
-/// every change may help or hinder, come last.
-fn apply<'a>(
-    slots: &mut Slots<'a>,
-    changes: &'a [Change],
-    counters: &mut Counters,
-    limit: usize,
-) -> Vec<Result<Verdict, StoreError>> {
-    let mut verdicts: Vec<_> = changes.iter().map(|_| Ok(Verdict::Refused)).collect();
-    let mut attempt = |claims: bool| {
-        let mut is_made = false;
-        for (change, verdict) in changes.iter().zip(&mut verdicts) {
-            let is_claim = matches!(change.kind, ChangeKind::Claim { .. });
-            if is_claim != claims || !matches!(verdict, Ok(Verdict::Refused)) {
-                continue;
-            }
-            let trace_id = change.trace_id.as_str();
-            *verdict = match slots.get_mut(trace_id) {
-                Some(Ok(slot)) => Ok(slot.apply(&change.kind, counters, limit)),
-                Some(Err(error)) => Err(unreadable_record(trace_id, error.clone().into())),
-                None => Ok(Verdict::Refused),
-            };
-            is_made |= matches!(verdict, Ok(Verdict::Applied));
-        }
-        is_made
-    };
-    while attempt(false) {}
-    attempt(true);
-    verdicts
-}
-
-impl<'a> Slot<'a> {
-    fn apply(&mut self, kind: &'a ChangeKind, counters: &mut Counters, limit: usize) -> Verdict {
-        match kind {
-            ChangeKind::Create { new, inbox_len } => self.create(new, *inbox_len, counters, limit),
-            ChangeKind::Claim { on, lease, now } => self.claim(on, lease, *now),
-            ChangeKind::Commit { token, new } => self.commit(token, new, limit),
-            ChangeKind::Append(entry) => self.append(entry, counters, limit),
-            ChangeKind::Settle => self.settle(),
-        }
-    }
-
-    fn create(
-        &mut self,
-        new: &'a NewRecord,
-        inbox_len: Option<usize>,
-        counters: &mut Counters,
-        limit: usize,
-    ) -> Verdict {
-        // No record is like a stub with an empty inbox here.
-        let mut head = self.head.clone().unwrap_or_else(|| Head::stub(new.created_at));
-        let verdict = head.create(&new.head, inbox_len, limit);
-        if verdict == Verdict::Applied {
-            self.put(head, counters);
-            self.lease_changed = true;
-            self.created = Some(new);
-            self.texts = Texts {
-                plugin_version: Some(&new.plugin_version),
-                created_at: Some(new.created_at),
-                err: Some(&new.err),
-                storage: Some(&new.storage),
-                outputs: Some(&new.outputs),
-            };
-        }
-        verdict
-    }
-
-    fn claim(&mut self, on: &ClaimOn, lease: &Lease, now: Timestamp) -> Verdict {
-        let Some(head) = &mut self.head else { return Verdict::Refused };
-        let verdict = head.claim(on, lease, now);
-        self.lease_changed |= verdict == Verdict::Applied;
-        verdict
-    }
-
-    fn commit(&mut self, token: &LeaseToken, new: &'a NewStep, limit: usize) -> Verdict {
-        let Some(head) = &mut self.head else { return Verdict::Refused };
-        let (verdict, consumed) = head.commit(token, &new.step, limit);
-        if verdict == Verdict::Applied {
-            self.row_changed = true;
-            self.lease_changed = true;
-            self.went.extend(consumed.map(|entry| entry.seq));
-            self.texts.err = Some(&new.err);
-            self.texts.storage = new.storage.as_deref().or(self.texts.storage);
-            self.texts.outputs = new.outputs.as_deref().or(self.texts.outputs);
-        }
-        verdict
-    }
-
-    fn append(&mut self, new: &'a NewEntry, counters: &mut Counters, limit: usize) -> Verdict {
-        let mut head = match (&self.head, new.stub) {
-            (Some(head), _) => head.clone(),
-            (None, Some((_, expires_at))) => Head::stub(expires_at),
-            (None, None) => return Verdict::Refused,
-        };
-        let seq = take(&mut counters.entry);
-        let entry = Entry { seq, receipt: new.receipt.clone(), size: new.data.len() };
-        let verdict = head.append(entry, limit);
-        if verdict == Verdict::Applied {
-            let Some((created_at, expires_at)) = new.stub.filter(|_| head.state == State::Empty) else {
-                self.head = Some(head);
-                self.came.push((seq, new));
-                return verdict;
-            };
-            // A stub lives as long as the youngest callback in it may.
-            head.expires_at = head.expires_at.max(Some(expires_at));
-            if self.head.is_none() {
-                self.texts = Texts::stub(created_at);
-            }
-            self.put(head, counters);
-            self.came.push((seq, new));
-        }
-        verdict
-    }
-
-    fn settle(&mut self) -> Verdict {
-        let Some(head) = &mut self.head else { return Verdict::Nothing };
-        let verdict = head.settle();
-        self.row_changed |= verdict == Verdict::Applied;
-        verdict
-    }
-
-    /// Writes the head to a row, which is a new one if there was none.
-    fn put(&mut self, head: Head, counters: &mut Counters) {
-        if self.head.is_none() {
-            self.id = take(&mut counters.invocation);
-        }
-        self.head = Some(head);
-        self.row_changed = true;
-    }
-}
-
-impl Texts<'_> {
-    fn stub(created_at: Timestamp) -> Self {
-        Self {
-            plugin_version: Some(""),
-            created_at: Some(created_at),
-            err: Some("\"\""),
-            storage: Some("null"),
-            outputs: Some("{}"),
-        }
-    }
 }
 
 /// A row of `invocations`; the statements take it apart by these names.
@@ -452,40 +253,48 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn of(slots: &'a Slots<'a>) -> Result<Self, sqlx::Error> {
+    fn of(slots: &'a Slots<'a>, counters: &mut Counters) -> Result<Self, sqlx::Error> {
         let mut rows = Self::default();
         for (trace_id, slot) in slots {
             if let Ok(slot @ Slot { head: Some(head), .. }) = slot {
-                rows.add(trace_id, slot, head)?;
+                rows.add(trace_id, slot, head, counters)?;
             }
         }
         Ok(rows)
     }
 
-    fn add(&mut self, trace_id: &'a str, slot: &'a Slot<'a>, head: &'a Head) -> Result<(), sqlx::Error> {
+    fn add(
+        &mut self,
+        trace_id: &'a str,
+        slot: &'a Slot<'a>,
+        head: &'a Head,
+        counters: &mut Counters,
+    ) -> Result<(), sqlx::Error> {
+        let id = slot.id.unwrap_or_else(|| take(&mut counters.invocation));
         if slot.row_changed {
-            let rows = if slot.stored { &mut self.changed } else { &mut self.new };
-            rows.push(InvocationRow::of(trace_id, slot, head)?);
+            let rows = if slot.id.is_some() { &mut self.changed } else { &mut self.new };
+            rows.push(InvocationRow::of(id, trace_id, slot, head)?);
         }
         if let Some(new) = slot.created {
             let (caller, finish_callback) = (new.caller.as_deref(), new.finish_callback.as_deref());
             let trace = new.trace.as_deref();
-            self.calls.push((slot.id, &new.inputs, &new.context, caller, finish_callback, trace));
+            self.calls.push((id, &new.inputs, &new.context, caller, finish_callback, trace));
         }
         match &head.lease {
             _ if !slot.lease_changed => (),
-            Some(lease) => self.leased.push((slot.id, lease.token.as_str(), lease.until.as_millis())),
-            None => self.freed.push(slot.id),
+            Some(lease) => self.leased.push((id, lease.token.as_str(), lease.until.as_millis())),
+            None => self.freed.push(id),
         }
-        let came = slot.came.iter().map(|(seq, entry)| {
-            (*seq, slot.id, entry.receipt.as_str(), entry.callback_id.as_str(), entry.data.as_str())
+        let came = slot.came.iter().map(|(_, entry)| {
+            let seq = take(&mut counters.entry);
+            (seq, id, entry.receipt.as_str(), entry.callback_id.as_str(), entry.data.as_str())
         });
         self.came.extend(came);
         self.went.extend(&slot.went);
         Ok(())
     }
 
-    /// Rows others refer to go first; an entry may come and go in one transaction.
+    /// Rows others refer to go first.
     async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         execute(connection, INSERT_INVOCATIONS, &self.new).await?;
         execute(connection, UPDATE_INVOCATIONS, &self.changed).await?;
@@ -498,9 +307,9 @@ impl<'a> Rows<'a> {
 }
 
 impl<'a> InvocationRow<'a> {
-    fn of(trace_id: &'a str, slot: &Slot<'a>, head: &Head) -> Result<Self, sqlx::Error> {
+    fn of(id: i64, trace_id: &'a str, slot: &Slot<'a>, head: &Head) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            id: slot.id,
+            id,
             trace_id,
             state: head.state,
             invoke_count: head.invoke_count,
@@ -535,52 +344,15 @@ pub(super) fn parameter<T: Serialize>(rows: &[T]) -> Result<String, sqlx::Error>
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
-/// The records that are part of an answer, by trace_id.
+/// Records by trace_id.
 async fn records(
     connection: &mut SqliteConnection,
-    changes: &[Change],
-    verdicts: &[Result<Verdict, StoreError>],
-) -> Result<HashMap<String, RecordRow>, sqlx::Error> {
-    let wanted: HashSet<_> = changes
-        .iter()
-        .zip(verdicts)
-        .filter(|(change, verdict)| {
-            verdict.as_ref().is_ok_and(|verdict| change.is_answered_with_record(*verdict))
-        })
-        .map(|(change, _)| change.trace_id.as_str())
-        .collect();
-    if wanted.is_empty() {
+    trace_ids: &[&str],
+) -> Result<HashMap<String, StoredRecord>, sqlx::Error> {
+    if trace_ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let wanted: Vec<_> = wanted.into_iter().collect();
-    let rows: Vec<RecordRow> =
-        sqlx::query_as(RECORDS).bind(parameter(&wanted)?).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|row| (row.trace_id.clone(), row)).collect())
-}
-
-impl Change {
-    fn is_answered_with_record(&self, verdict: Verdict) -> bool {
-        match verdict {
-            Verdict::Refused => true,
-            Verdict::Applied => matches!(self.kind, ChangeKind::Claim { .. }),
-            Verdict::Nothing | Verdict::TooLarge(_) | Verdict::InboxFull => false,
-        }
-    }
-}
-
-fn answer(
-    change: &Change,
-    verdict: Verdict,
-    records: &HashMap<String, RecordRow>,
-    limit: usize,
-) -> Result<ChangeAnswer, StoreError> {
-    let applied = match verdict {
-        Verdict::TooLarge(size) => return Err(StoreError::TooLarge { size, limit }),
-        Verdict::InboxFull => return Err(StoreError::InboxFull { limit: Record::LARGEST_INBOX }),
-        Verdict::Applied | Verdict::Nothing => true,
-        Verdict::Refused => false,
-    };
-    let record =
-        change.is_answered_with_record(verdict).then(|| records.get(change.trace_id.as_str()).cloned());
-    Ok(ChangeAnswer { applied, record: record.flatten() })
+    let rows: Vec<RecordWithInbox> =
+        sqlx::query_as(RECORDS).bind(parameter(trace_ids)?).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|record| (record.row.trace_id.clone(), record.into())).collect())
 }

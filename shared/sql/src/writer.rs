@@ -1,72 +1,66 @@
-//! The task that makes every change.
+//! The task that makes every change of a store.
+//!
+//! It takes whatever waits for it, has the database make it in one transaction, and answers when that is
+//! committed: many callers share one flush.
 
-use std::fs::File;
 use std::sync::Arc;
 
-use bk_plugin_kit::clock::Timestamp;
+use bk_plugin_kit::clock::{Clock, Timestamp};
 use bk_plugin_kit::table::StoreError;
-use sqlx::Connection as _;
-use sqlx::sqlite::SqliteConnection;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::queue::{Bury, Delete, MessageRow, Receive, Send};
-use super::table::{Change, ChangeAnswer};
-use super::{SqliteOptions, queue, store_error, table};
+use crate::change::{Change, ChangeAnswer};
+use crate::job::{Answer, Bury, Delete, Expire, Job, MessageRow, Receive, Send};
 
 /// Jobs done in one transaction at most. It bounds how long the first one waits for the last.
-pub(super) const MOST_JOBS: usize = 512;
+pub(crate) const MOST_JOBS: usize = 512;
 
-/// It is not known when the next message is due: the next receive has to look.
-const LOOK: Option<Timestamp> = Some(Timestamp::from_millis(i64::MIN));
+/// Bytes that are enough for one transaction: no further job is taken then.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
-/// Where the answer to a job goes.
-pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+/// A database with one connection that writes.
+pub(crate) trait Database: std::marker::Send + 'static {
+    /// When it is worth looking for messages next, as far as is known; `None`: there are none.
+    fn next_look(&self) -> Option<Timestamp>;
 
-/// What the writer is asked to do.
-pub(super) enum Job {
-    Change(Change),
-    Send(Send),
-    Delete(Delete),
-    Bury(Bury),
-    Receive(Receive),
-    Expire(Expire),
-    Close(oneshot::Sender<()>),
+    /// Does a batch in one transaction at `now`. `wanted`: messages that receivers wait for.
+    fn transact(
+        &mut self,
+        batch: &Batch,
+        wanted: usize,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Done, Failure>> + std::marker::Send;
+
+    /// Closes the connection; nothing is under way.
+    fn close(self) -> impl Future<Output = ()> + std::marker::Send;
 }
 
-/// Asks for finished records to be deleted.
-pub(super) struct Expire {
-    pub(super) now: Timestamp,
-    pub(super) at_most: u32,
-    pub(super) answer: Answer<u64>,
+/// Jobs that are done in one transaction, by kind. They were all waiting at the same time, so any order of
+/// them is as good as another: the one that takes the fewest statements is chosen.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) expiries: Vec<Expire>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) sends: Vec<Send>,
+    pub(crate) deletes: Vec<Delete>,
+    pub(crate) burials: Vec<Bury>,
 }
 
-/// The next free numbers. The writer is the only one who gives them out, so that it can write the rows of a
-/// transaction without asking for the number of each.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Counters {
-    pub(super) invocation: i64,
-    pub(super) entry: i64,
-    pub(super) message: i64,
+/// What came of a batch.
+#[derive(Default)]
+pub(crate) struct Done {
+    pub(crate) expired: Vec<u64>,
+    pub(crate) changes: Vec<Result<ChangeAnswer, StoreError>>,
+    pub(crate) received: Vec<MessageRow>,
 }
 
-impl Counters {
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        let (invocation, entry, message) = sqlx::query_as(
-            "SELECT (SELECT coalesce(max(id), 0) + 1 FROM invocations), \
-                    (SELECT coalesce(max(seq), 0) + 1 FROM inbox), \
-                    (SELECT coalesce(max(id), 0) + 1 FROM messages)",
-        )
-        .fetch_one(connection)
-        .await?;
-        Ok(Self { invocation, entry, message })
-    }
-}
-
-/// Hands out the number a counter stands at.
-pub(super) fn take(counter: &mut i64) -> i64 {
-    let number = *counter;
-    *counter += 1;
-    number
+/// Why a batch was not done. Nothing of it was, or (for a commit) nobody knows.
+pub(crate) enum Failure {
+    /// A statement failed: one of the jobs may be to blame.
+    Statement(sqlx::Error),
+    /// The database does not take any transaction now, or this one could not be ended.
+    Transaction(sqlx::Error),
 }
 
 /// A receiver that waits for a message.
@@ -76,79 +70,33 @@ struct Parked {
     answer: Answer<Vec<MessageRow>>,
 }
 
-/// Jobs that are done in one transaction, by kind. They were all waiting at the same time, so any order of
-/// them is as good as another: the one that takes the fewest statements is chosen.
-#[derive(Default)]
-struct Batch {
-    expiries: Vec<Expire>,
-    changes: Vec<Change>,
-    sends: Vec<Send>,
-    deletes: Vec<Delete>,
-    burials: Vec<Bury>,
-}
-
-/// What came of a batch.
-struct Done {
-    expired: Vec<u64>,
-    changes: Vec<Result<ChangeAnswer, StoreError>>,
-    received: Vec<MessageRow>,
-    next_due: Option<Timestamp>,
-}
-
-/// Why a batch was not done. Nothing of it was, or (for a commit) nobody knows.
-enum Failure {
-    /// A statement failed: one of the jobs may be to blame.
-    Statement(sqlx::Error),
-    /// The transaction could not be begun or ended.
-    Transaction(sqlx::Error),
-}
-
-/// Owns the connection that writes.
-pub(super) struct Writer {
-    connection: SqliteConnection,
+/// The task, and the database it owns.
+pub(crate) struct Writer<D> {
+    database: D,
     jobs: mpsc::Receiver<Job>,
-    counters: Counters,
-    options: SqliteOptions,
+    clock: Arc<dyn Clock>,
     parked: Vec<Parked>,
-    /// No message can be received before then; `None`: there is none.
-    next_due: Option<Timestamp>,
     closing: Vec<oneshot::Sender<()>>,
-    lock: File,
 }
 
-impl Writer {
-    pub(super) fn new(
-        connection: SqliteConnection,
-        jobs: mpsc::Receiver<Job>,
-        counters: Counters,
-        options: SqliteOptions,
-        lock: File,
-    ) -> Self {
-        Self {
-            connection,
-            jobs,
-            counters,
-            options,
-            parked: Vec::new(),
-            next_due: LOOK,
-            closing: Vec::new(),
-            lock,
-        }
+impl<D: Database> Writer<D> {
+    /// Starts the task. It ends when the store is closed, or when nobody can ask it any more.
+    pub(crate) fn start(database: D, clock: Arc<dyn Clock>) -> mpsc::Sender<Job> {
+        let (asking, jobs) = mpsc::channel(2 * MOST_JOBS);
+        let writer = Self { database, jobs, clock, parked: Vec::new(), closing: Vec::new() };
+        tokio::spawn(writer.run());
+        asking
     }
 
-    /// Works until the store is closed or dropped.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         let mut waiting = Vec::with_capacity(MOST_JOBS);
-        while self.wait(&mut waiting).await {
+        while !waiting.is_empty() || self.wait(&mut waiting).await {
             let batch = self.sort(&mut waiting);
             self.process(batch).await;
             self.let_go_of_late_receivers();
         }
         self.parked.drain(..).for_each(|parked| drop(parked.answer.send(Ok(Vec::new()))));
-        if let Err(error) = self.connection.close().await {
-            tracing::warn!(%error, "the database was not closed cleanly; it will be put in order when it is opened");
-        }
-        drop(self.lock);
+        self.database.close().await;
         for closed in self.closing {
             closed.send(()).ok();
         }
@@ -159,22 +107,43 @@ impl Writer {
         let Some(wake_at) = self.wake_at() else {
             return self.jobs.recv_many(waiting, MOST_JOBS).await > 0;
         };
-        let pause = wake_at.since(self.options.clock.now());
+        let pause = wake_at.since(self.clock.now());
+        if pause.is_zero() {
+            return self.take_what_waits(waiting);
+        }
         tokio::select! {
             biased;
             count = self.jobs.recv_many(waiting, MOST_JOBS) => count > 0,
-            () = self.options.clock.sleep(pause) => true,
+            () = self.clock.sleep(pause) => true,
         }
+    }
+
+    /// Takes the jobs that are there. False: there will be no more.
+    fn take_what_waits(&mut self, waiting: &mut Vec<Job>) -> bool {
+        while waiting.len() < MOST_JOBS {
+            match self.jobs.try_recv() {
+                Ok(job) => waiting.push(job),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return !waiting.is_empty(),
+            }
+        }
+        true
     }
 
     fn wake_at(&self) -> Option<Timestamp> {
         let first_late = self.parked.iter().map(|parked| parked.until).min()?;
-        Some(self.next_due.map_or(first_late, |due| due.min(first_late)))
+        Some(self.database.next_look().map_or(first_late, |look| look.min(first_late)))
     }
 
+    /// Takes the jobs for one transaction.
     fn sort(&mut self, waiting: &mut Vec<Job>) -> Batch {
+        let mut bytes = 0;
+        let enough = waiting.iter().position(|job| {
+            bytes += job.size();
+            bytes >= MOST_BYTES
+        });
         let mut batch = Batch::default();
-        for job in waiting.drain(..) {
+        for job in waiting.drain(..enough.map_or(waiting.len(), |last| last + 1)) {
             match job {
                 Job::Change(change) => batch.changes.push(change),
                 Job::Send(send) => batch.sends.push(send),
@@ -182,7 +151,7 @@ impl Writer {
                 Job::Bury(bury) => batch.burials.push(bury),
                 Job::Expire(expire) => batch.expiries.push(expire),
                 Job::Receive(Receive { max, wait, answer }) => {
-                    let until = self.options.clock.now() + wait;
+                    let until = self.clock.now() + wait;
                     self.parked.push(Parked { max, until, answer });
                 }
                 Job::Close(closed) => {
@@ -199,7 +168,7 @@ impl Writer {
         // Messages must not be hidden for receivers that have gone.
         self.parked.retain(|parked| !parked.answer.is_closed());
         let wanted = self.parked.iter().map(|parked| parked.max).sum();
-        match self.attempt(&batch, wanted).await {
+        match self.transact(&batch, wanted).await {
             Ok(done) => self.answer(batch, done),
             Err(Failure::Statement(error)) if batch.len() + usize::from(wanted > 0) > 1 => {
                 tracing::warn!(%error, jobs = batch.len(), "a transaction of several jobs failed; each is tried alone");
@@ -213,77 +182,24 @@ impl Writer {
     }
 
     async fn process_alone(&mut self, batch: Batch, wanted: usize) {
-        match self.attempt(&batch, wanted).await {
+        match self.transact(&batch, wanted).await {
             Ok(done) => self.answer(batch, done),
             Err(Failure::Statement(error) | Failure::Transaction(error)) => self.fail(batch, wanted, error),
         }
     }
 
-    /// Does a batch in one transaction. `wanted`: messages the parked receivers take.
-    async fn attempt(&mut self, batch: &Batch, wanted: usize) -> Result<Done, Failure> {
-        let now = self.options.clock.now();
-        let due_at = batch.sends.iter().map(|send| send.visible_at).chain(self.next_due).min();
-        let wanted = if due_at.is_some_and(|due_at| due_at <= now) { wanted } else { 0 };
+    /// Does a batch, if there is anything to do.
+    async fn transact(&mut self, batch: &Batch, wanted: usize) -> Result<Done, Failure> {
+        let now = self.clock.now();
+        let look_at = batch.sends.iter().map(|send| send.due_at).chain(self.database.next_look()).min();
+        let wanted = if look_at.is_some_and(|look_at| look_at <= now) { wanted } else { 0 };
         if batch.len() + wanted == 0 {
-            return Ok(Done::nothing(due_at));
+            return Ok(Done::default());
         }
-        let done = self.transaction(batch, wanted, now, due_at).await;
-        if done.is_err() {
-            // After some errors SQLite has rolled back already; then this fails, and that is well.
-            self.statement("ROLLBACK").await.ok();
-            // Whatever is in the queue now, the next receive looks.
-            self.next_due = LOOK;
-        }
-        done
-    }
-
-    async fn transaction(
-        &mut self,
-        batch: &Batch,
-        wanted: usize,
-        now: Timestamp,
-        due_at: Option<Timestamp>,
-    ) -> Result<Done, Failure> {
-        self.statement("BEGIN IMMEDIATE").await.map_err(Failure::Transaction)?;
-        let done = self.work(batch, wanted, now, due_at).await.map_err(Failure::Statement)?;
-        self.statement("COMMIT").await.map_err(Failure::Transaction)?;
-        Ok(done)
-    }
-
-    async fn statement(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::query(sql).execute(&mut self.connection).await.map(drop)
-    }
-
-    async fn work(
-        &mut self,
-        batch: &Batch,
-        wanted: usize,
-        now: Timestamp,
-        due_at: Option<Timestamp>,
-    ) -> Result<Done, sqlx::Error> {
-        let connection = &mut self.connection;
-        let mut done = Done::nothing(due_at);
-        for expire in &batch.expiries {
-            done.expired.push(table::expire(connection, expire.now, expire.at_most).await?);
-        }
-        let limit = self.options.largest_record;
-        done.changes = table::change(connection, &batch.changes, &mut self.counters, limit).await?;
-        queue::send(connection, &batch.sends, &mut self.counters).await?;
-        let handles: Vec<_> = batch.deletes.iter().map(|delete| delete.handle).collect();
-        queue::delete(connection, &handles).await?;
-        queue::bury(connection, &batch.burials, now).await?;
-        if wanted > 0 {
-            let hidden_until = now + self.options.visibility_timeout;
-            done.received = queue::receive(connection, wanted, now, hidden_until).await?;
-            // All that was asked for: there may be more.
-            let exhausted = done.received.len() < wanted;
-            done.next_due = if exhausted { queue::next_due(connection).await? } else { Some(now) };
-        }
-        Ok(done)
+        self.database.transact(batch, wanted, now).await
     }
 
     fn answer(&mut self, batch: Batch, done: Done) {
-        self.next_due = done.next_due;
         self.hand_out(done.received);
         // A caller that does not wait any more is no error.
         for (change, answer) in batch.changes.into_iter().zip(done.changes) {
@@ -311,7 +227,7 @@ impl Writer {
         if self.parked.is_empty() {
             return;
         }
-        let now = self.options.clock.now();
+        let now = self.clock.now();
         for late in self.parked.extract_if(.., |parked| parked.until <= now) {
             late.answer.send(Ok(Vec::new())).ok();
         }
@@ -350,8 +266,13 @@ impl Batch {
     }
 }
 
-impl Done {
-    fn nothing(next_due: Option<Timestamp>) -> Self {
-        Self { expired: Vec::new(), changes: Vec::new(), received: Vec::new(), next_due }
+/// An error of the database as one of the store.
+pub(crate) fn store_error(error: impl Into<Arc<sqlx::Error>>) -> StoreError {
+    let error = error.into();
+    match *error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            StoreError::Unreadable { what: "row".to_owned(), source: Box::new(error) }
+        }
+        _ => StoreError::Unavailable(Box::new(error)),
     }
 }

@@ -1,0 +1,261 @@
+//! Which database the server keeps its invocations in: a SQLite file, or MySQL for more than one process.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bk_plugin_kit::secrecy::SecretString;
+use bk_plugin_kit::settings::Reader;
+use bk_plugin_sql::Store;
+use bk_plugin_sql::mysql::{ClientCertificate, MysqlAddress, MysqlOptions, MysqlStore, Tls};
+use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
+
+use crate::StartError;
+use crate::settings::ServerSettings;
+
+/// Where invocations are stored: BK_PLUGIN_STORE_URL, or the variables of the platform's MySQL add-on.
+#[derive(Debug, Clone)]
+pub enum StoreSettings {
+    /// A file that this process owns.
+    Sqlite(PathBuf),
+    /// A database that processes share.
+    Mysql(MysqlAddress),
+}
+
+/// The names under which a platform tells of one database.
+struct AddOn {
+    host: &'static str,
+    port: &'static str,
+    name: &'static str,
+    user: &'static str,
+    password: &'static str,
+    ca: &'static str,
+    certificate: &'static str,
+    key: &'static str,
+    insecure: &'static str,
+}
+
+/// In the order they are looked for.
+const ADD_ONS: [AddOn; 2] = [
+    AddOn {
+        host: "MYSQL_HOST",
+        port: "MYSQL_PORT",
+        name: "MYSQL_NAME",
+        user: "MYSQL_USER",
+        password: "MYSQL_PASSWORD",
+        ca: "MYSQL_CA",
+        certificate: "MYSQL_CERT",
+        key: "MYSQL_CERT_KEY",
+        insecure: "MYSQL_INSECURE_SKIP_VERIFY",
+    },
+    AddOn {
+        host: "GCS_MYSQL_HOST",
+        port: "GCS_MYSQL_PORT",
+        name: "GCS_MYSQL_NAME",
+        user: "GCS_MYSQL_USER",
+        password: "GCS_MYSQL_PASSWORD",
+        ca: "GCS_MYSQL_CA",
+        certificate: "GCS_MYSQL_CERT",
+        key: "GCS_MYSQL_CERT_KEY",
+        insecure: "GCS_MYSQL_INSECURE_SKIP_VERIFY",
+    },
+];
+
+const DEFAULT_FILE: &str = ".bk-plugin/dev.db";
+
+impl StoreSettings {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        if let Some(url) = reader.text("BK_PLUGIN_STORE_URL") {
+            return Self::of_url(&url).unwrap_or_else(|problem| {
+                // The URL may hold a password, so it is not repeated.
+                reader.wrong("BK_PLUGIN_STORE_URL", problem);
+                Self::default()
+            });
+        }
+        let add_on = ADD_ONS.iter().find(|add_on| add_on.is_told_of(reader));
+        add_on.and_then(|add_on| add_on.read(reader)).map(Self::Mysql).unwrap_or_default()
+    }
+
+    fn of_url(url: &str) -> Result<Self, String> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            let named = (!path.is_empty()).then(|| Self::Sqlite(PathBuf::from(path)));
+            return named.ok_or_else(|| "names no file after sqlite:".to_owned());
+        }
+        MysqlAddress::from_url(url).map(Self::Mysql).map_err(|problem| {
+            format!(
+                "is neither sqlite:<path of a file> nor mysql://user:password@host:port/database: {problem}"
+            )
+        })
+    }
+
+    /// The file in which development keeps its secret.
+    pub(crate) fn secret_file(&self) -> PathBuf {
+        match self {
+            Self::Sqlite(path) => path.with_extension("secret"),
+            Self::Mysql(_) => PathBuf::from(DEFAULT_FILE).with_extension("secret"),
+        }
+    }
+
+    /// Opens the store.
+    pub(crate) async fn open(&self, settings: &ServerSettings) -> Result<Arc<dyn Store>, StartError> {
+        let visibility_timeout = settings.shared.limits.visibility_timeout();
+        let largest_record = settings.state_limit;
+        match self {
+            Self::Sqlite(path) => {
+                if !settings.shared.development {
+                    tracing::warn!(
+                        "the store is a SQLite file: it takes one process, and it is lost with its disk"
+                    );
+                }
+                let options =
+                    SqliteOptions { visibility_timeout, largest_record, ..SqliteOptions::default() };
+                Ok(Arc::new(SqliteStore::open(path, options).await?))
+            }
+            Self::Mysql(address) => {
+                let options = MysqlOptions { visibility_timeout, largest_record, ..MysqlOptions::default() };
+                Ok(Arc::new(MysqlStore::open(address, options).await?))
+            }
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self::Sqlite(PathBuf::from(DEFAULT_FILE))
+    }
+}
+
+impl fmt::Display for StoreSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Mysql(address) => address.fmt(f),
+        }
+    }
+}
+
+impl AddOn {
+    fn required(&self) -> [&'static str; 5] {
+        [self.host, self.port, self.name, self.user, self.password]
+    }
+
+    fn is_told_of(&self, reader: &Reader<'_>) -> bool {
+        self.required().iter().any(|name| reader.text(name).is_some())
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Option<MysqlAddress> {
+        for name in self.required() {
+            if reader.text(name).is_none() {
+                let prefix = self.host.trim_end_matches("HOST");
+                reader.wrong(
+                    name,
+                    format!(
+                        "is missing beside the other {prefix} variables; set all five, or BK_PLUGIN_STORE_URL"
+                    ),
+                );
+            }
+        }
+        let port = reader.number(self.port, 3306, 1..=u16::MAX);
+        let tls = self.tls(reader);
+        let [host, name, user] = [self.host, self.name, self.user].map(|name| reader.text(name));
+        let password: SecretString = reader.secret(self.password)?;
+        Some(MysqlAddress::new(&host?, port, &name?, &user?, &password).with_tls(&tls))
+    }
+
+    fn tls(&self, reader: &mut Reader<'_>) -> Tls {
+        let path = |name| reader.text(name).map(PathBuf::from);
+        let (ca, certificate, key) = (path(self.ca), path(self.certificate), path(self.key));
+        let insecure = reader.text(self.insecure);
+        let accept_any_server = match insecure.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(other) => {
+                reader.wrong(self.insecure, format!("{other:?} is neither true nor false"));
+                false
+            }
+        };
+        let client = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                reader.wrong(self.key, format!("is missing beside {}", self.certificate));
+                None
+            }
+            (None, Some(_)) => {
+                reader.wrong(self.certificate, format!("is missing beside {}", self.key));
+                None
+            }
+        };
+        Tls { ca, client, accept_any_server }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<String, String> {
+        let lookup = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let mut reader = Reader::new(&lookup);
+        let store = StoreSettings::read(&mut reader);
+        reader.finish(store.to_string()).map_err(|errors| errors.to_string())
+    }
+
+    const ADD_ON: [(&str, &str); 5] = [
+        ("MYSQL_HOST", "db"),
+        ("MYSQL_PORT", "3307"),
+        ("MYSQL_NAME", "plugin"),
+        ("MYSQL_USER", "u"),
+        ("MYSQL_PASSWORD", "hunter2"),
+    ];
+
+    #[test]
+    fn urls() {
+        for (url, store) in [
+            ("sqlite:a.db", "sqlite:a.db"),
+            ("sqlite:///tmp/a.db", "sqlite:/tmp/a.db"),
+            ("sqlite://a.db", "sqlite:a.db"),
+            ("mysql://u:pw@h:3307/d?ssl-mode=REQUIRED", "mysql://u@h:3307/d"),
+        ] {
+            assert_eq!(read(&[("BK_PLUGIN_STORE_URL", url)]).unwrap(), store);
+        }
+        for url in ["postgres://u:hunter2@h/d", "sqlite:", "a.db", "mysql://u:hunter2@h"] {
+            let said = read(&[("BK_PLUGIN_STORE_URL", url)]).unwrap_err();
+            assert!(said.contains("BK_PLUGIN_STORE_URL") && !said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_platforms_variables_in_both_spellings() {
+        assert_eq!(read(&ADD_ON).unwrap(), "mysql://u@db:3307/plugin");
+        let gcs =
+            ["GCS_MYSQL_HOST", "GCS_MYSQL_PORT", "GCS_MYSQL_NAME", "GCS_MYSQL_USER", "GCS_MYSQL_PASSWORD"];
+        let variables: Vec<_> = gcs.into_iter().zip(ADD_ON.map(|(_, value)| value)).collect();
+        assert_eq!(read(&variables).unwrap(), "mysql://u@db:3307/plugin");
+        let both: Vec<_> = ADD_ON.into_iter().chain([("BK_PLUGIN_STORE_URL", "sqlite:a.db")]).collect();
+        assert_eq!(read(&both).unwrap(), "sqlite:a.db", "the URL wins");
+        assert_eq!(read(&[]).unwrap(), "sqlite:.bk-plugin/dev.db");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for missing in ADD_ON.map(|(name, _)| name) {
+            let rest: Vec<_> = ADD_ON.into_iter().filter(|(name, _)| *name != missing).collect();
+            let said = read(&rest).unwrap_err();
+            assert!(
+                said.starts_with(&format!("{missing}: is missing")) && !said.contains("hunter2"),
+                "{said}"
+            );
+        }
+        let said = |name, value| {
+            let variables: Vec<_> = ADD_ON.into_iter().chain([(name, value)]).collect();
+            read(&variables).unwrap_err()
+        };
+        assert!(said("MYSQL_CERT", "c.pem").starts_with("MYSQL_CERT_KEY: "));
+        assert!(said("MYSQL_CERT_KEY", "k.pem").starts_with("MYSQL_CERT: "));
+        assert!(said("MYSQL_INSECURE_SKIP_VERIFY", "perhaps").starts_with("MYSQL_INSECURE_SKIP_VERIFY: "));
+    }
+}

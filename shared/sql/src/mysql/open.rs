@@ -1,0 +1,231 @@
+//! Connecting for the first time: the schema is brought up to date, and what can be wrong is said.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use bk_plugin_kit::table::BackOff;
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
+use sqlx::{Connection as _, Executor as _, MySqlPool};
+
+use super::address::{MysqlAddress, Session, connect};
+use super::database::{MysqlDatabase, jittered, largest_record, packet};
+use super::trouble::{Trouble, number};
+use super::{MysqlOptions, MysqlStore};
+use crate::client::Client;
+use crate::writer::Writer;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
+
+/// The author's own tables, or another framework's, may be in the same database.
+const MIGRATIONS_TABLE: &str = "bk_plugin_migrations";
+
+/// Readers at the same time. They read one record each.
+const READERS: u32 = 4;
+
+/// How long a reader waits for a connection.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// How long a process waits for others that bring the schema up to date.
+const LOCK_SECONDS: i64 = 60;
+
+const OPEN_AGAIN: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a database cannot be used. Each message says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nobody answers there, or not as a database.
+    #[error(
+        "the database {address} does not answer: {source}. Check host, port and network, and that it runs"
+    )]
+    Away {
+        /// Where it should be.
+        address: String,
+        /// What happened.
+        #[source]
+        source: Source,
+    },
+    /// The user may not.
+    #[error(
+        "the database {address} turns the user away: {source}. Check user and password, and that the user has all privileges on the database (the first start creates tables)"
+    )]
+    Denied {
+        /// Where it was asked.
+        address: String,
+        /// What it says.
+        #[source]
+        source: Source,
+    },
+    /// There is no such database.
+    #[error("there is no database {address}: {source}. Create it, or correct the name")]
+    Unknown {
+        /// What was asked for.
+        address: String,
+        /// What the server says.
+        #[source]
+        source: Source,
+    },
+    /// The connection cannot be encrypted as demanded.
+    #[error(
+        "no encrypted connection to the database {address}: {source}. Check the CA, the client certificate and its key; a certificate that is not for this host needs ssl-mode=VERIFY_CA, a server without TLS ssl-mode=DISABLED"
+    )]
+    Tls {
+        /// Where it was tried.
+        address: String,
+        /// What is wrong.
+        #[source]
+        source: Source,
+    },
+    /// A later version of the program has written the schema.
+    #[error(
+        "the database {address} has schema {found}, written by a newer version of this program; this one knows schemas up to {known}. Start the newer version, or choose another database"
+    )]
+    Newer {
+        /// Where the database is.
+        address: String,
+        /// Its schema.
+        found: i64,
+        /// The latest schema this program knows.
+        known: i64,
+    },
+    /// Anything else.
+    #[error("the database {address} cannot be used: {source}")]
+    Failed {
+        /// Where the database is.
+        address: String,
+        /// What happened.
+        #[source]
+        source: Source,
+    },
+}
+
+/// Opens the store; see [`MysqlStore::open`].
+pub(super) async fn open(address: &MysqlAddress, options: MysqlOptions) -> Result<MysqlStore, OpenError> {
+    let connect = address.connect_options();
+    let packet = prepare_patiently(address, &connect, options.patience).await?;
+    let largest = largest_record(&options, packet);
+    if largest < options.largest_record {
+        tracing::warn!(
+            max_allowed_packet = packet,
+            "the server takes records of {largest} bytes at most; raise its max_allowed_packet for larger ones"
+        );
+    }
+    let readers = readers(connect.clone());
+    let clock = options.clock.clone();
+    let writer = Client::new(Writer::start(MysqlDatabase::new(connect, options), clock.clone()), clock);
+    Ok(MysqlStore { address: address.clone(), writer, readers })
+}
+
+fn readers(connect: MySqlConnectOptions) -> MySqlPool {
+    MySqlPoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(LONGEST_WAIT)
+        .idle_timeout(Duration::from_mins(5))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(sqlx::raw_sql(Session::Reading.statements())).await.map(drop)
+            })
+        })
+        .connect_lazy_with(connect)
+}
+
+/// Brings the schema up to date, if need be when the database has come back. Returns `max_allowed_packet`.
+async fn prepare_patiently(
+    address: &MysqlAddress,
+    options: &MySqlConnectOptions,
+    patience: Duration,
+) -> Result<usize, OpenError> {
+    let begun = Instant::now();
+    for attempt in 0.. {
+        let Err(error) = prepare(options).await else { break };
+        let delay = jittered(OPEN_AGAIN.delay(attempt));
+        if !is_passing(&error) || begun.elapsed() + delay > patience {
+            return Err(describe(address, error));
+        }
+        tracing::warn!(%error, database = %address, "the database cannot be opened yet, trying again");
+        tokio::time::sleep(delay).await;
+    }
+    let asking = async { packet(&mut connect(options, None).await?).await };
+    asking.await.map_err(|error| describe(address, error.into()))
+}
+
+async fn prepare(options: &MySqlConnectOptions) -> Result<(), MigrateError> {
+    let mut connection = connect(options, None).await?;
+    let migrated = migrate(&mut connection).await;
+    // That also gives the lock free.
+    connection.close().await.ok();
+    migrated
+}
+
+/// One process at a time. (The lock that sqlx takes itself waits without end, which MariaDB refuses, without
+/// an error.) A migration whose process was killed in the middle is run again from its beginning: each of
+/// their statements may be.
+async fn migrate(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
+    let lock = "SELECT get_lock(concat('bk_plugin_', md5(database())), ?)";
+    let locked: Option<i64> = sqlx::query_scalar(lock).bind(LOCK_SECONDS).fetch_one(&mut *connection).await?;
+    if locked != Some(1) {
+        let busy = "another process has been changing the schema for a minute";
+        return Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, busy)).into());
+    }
+    connection.ensure_migrations_table(MIGRATIONS_TABLE).await?;
+    sqlx::query("DELETE FROM bk_plugin_migrations WHERE NOT success AND version <= ?")
+        .bind(known())
+        .execute(&mut *connection)
+        .await?;
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrator.set_locking(false);
+    migrator.dangerous_set_table_name(Cow::Borrowed(MIGRATIONS_TABLE));
+    // What `run` does; a future of that could not be handed to another thread.
+    migrator.run_direct(None, connection, false).await
+}
+
+fn known() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// The error of the database behind one of the migrations.
+fn cause(error: &MigrateError) -> Option<&sqlx::Error> {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
+        _ => None,
+    }
+}
+
+/// Whether it is worth trying again.
+fn is_passing(error: &MigrateError) -> bool {
+    cause(error).is_some_and(|error| !is_of_tls(error) && Trouble::of(error) != Trouble::Statement)
+}
+
+/// The handshake tells of a certificate that it does not accept as of data that are invalid.
+fn is_of_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
+fn describe(address: &MysqlAddress, error: MigrateError) -> OpenError {
+    const DENIED: [u16; 7] = [1044, 1045, 1130, 1142, 1227, 1251, 1698];
+    const UNKNOWN_DATABASE: u16 = 1049;
+
+    let address = address.to_string();
+    if let MigrateError::VersionMissing(found) | MigrateError::Dirty(found) = error {
+        return OpenError::Newer { address, found, known: known() };
+    }
+    let cause = cause(&error);
+    let number = cause.and_then(number);
+    if number.is_some_and(|number| DENIED.contains(&number)) {
+        OpenError::Denied { address, source: error.into() }
+    } else if number == Some(UNKNOWN_DATABASE) {
+        OpenError::Unknown { address, source: error.into() }
+    } else if cause.is_some_and(is_of_tls) {
+        OpenError::Tls { address, source: error.into() }
+    } else if cause.is_some_and(|error| Trouble::of(error) == Trouble::Connection) {
+        OpenError::Away { address, source: error.into() }
+    } else {
+        OpenError::Failed { address, source: error.into() }
+    }
+}

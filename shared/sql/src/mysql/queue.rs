@@ -1,0 +1,164 @@
+//! The queue: messages by the time they can be received.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bk_plugin_kit::clock::Timestamp;
+use bk_plugin_kit::queue::{Delivery, Message, Queue};
+use bk_plugin_kit::table::StoreError;
+use sqlx::mysql::{MySql, MySqlConnection};
+use sqlx::{MySqlPool, QueryBuilder};
+
+use super::MysqlStore;
+use super::statement::{portions, push_list};
+use crate::QueueDepth;
+use crate::client::LONGEST_DELAY;
+use crate::job::{Bury, Handle, MessageRow};
+
+const BURY: &str = "\
+    INSERT INTO bk_plugin_dead_letters (message_id, receive_count, body, reason, buried_at) \
+    SELECT id, receive_count, body, ?, ? FROM bk_plugin_messages WHERE id = ? AND receive_count = ?";
+
+const VISIBLE: &str = "\
+    SELECT id FROM bk_plugin_messages FORCE INDEX (by_visibility) \
+    WHERE visible_at <= ? ORDER BY visible_at LIMIT ?";
+
+/// Whatever is hidden was received before; what was never received is delayed.
+const DEPTH: &str = "\
+    SELECT count(CASE WHEN visible_at <= ? THEN 1 END) AS due, \
+           count(CASE WHEN visible_at > ? AND receive_count = 0 THEN 1 END) AS `delayed`, \
+           count(CASE WHEN visible_at > ? AND receive_count > 0 THEN 1 END) AS in_flight, \
+           (SELECT count(*) FROM bk_plugin_dead_letters) AS dead_letters \
+    FROM bk_plugin_messages";
+
+/// A message to be written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewMessage<'a> {
+    pub(super) id: i64,
+    pub(super) visible_at: Timestamp,
+    pub(super) body: &'a str,
+}
+
+#[async_trait]
+impl Queue for MysqlStore {
+    async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
+        self.writer.send(message, delay).await
+    }
+
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+        self.writer.receive(max, wait).await
+    }
+
+    async fn delete(&self, handle: &str) -> Result<(), StoreError> {
+        self.writer.delete(handle).await
+    }
+
+    fn longest_delay(&self) -> Duration {
+        LONGEST_DELAY
+    }
+}
+
+pub(super) async fn depth(readers: &MySqlPool, now: Timestamp) -> Result<QueueDepth, sqlx::Error> {
+    let now = now.as_millis();
+    sqlx::query_as(DEPTH).bind(now).bind(now).bind(now).fetch_one(readers).await
+}
+
+pub(super) async fn send(
+    connection: &mut MySqlConnection,
+    messages: &[NewMessage<'_>],
+    packet: usize,
+) -> Result<(), sqlx::Error> {
+    for portion in portions(messages, packet, |message| message.body.len() + 64) {
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO bk_plugin_messages (id, visible_at, receive_count, body) ",
+        );
+        query.push_values(portion, |mut row, message| {
+            row.push_bind(message.id).push_bind(message.visible_at.as_millis());
+            row.push("0").push_bind(message.body);
+        });
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Nearly all have been received once, so a statement for each count is one or two.
+pub(super) async fn delete(connection: &mut MySqlConnection, handles: &[Handle]) -> Result<(), sqlx::Error> {
+    let mut by_count = BTreeMap::<i64, Vec<i64>>::new();
+    for handle in handles {
+        by_count.entry(handle.receive_count).or_default().push(handle.id);
+    }
+    for (receive_count, ids) in by_count {
+        let mut query = QueryBuilder::<MySql>::new(
+            "DELETE m FROM bk_plugin_messages AS m FORCE INDEX (PRIMARY) WHERE m.receive_count = ",
+        );
+        query.push_bind(receive_count).push(" AND m.id IN (");
+        push_list(&mut query, ids);
+        query.push(")");
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn bury(
+    connection: &mut MySqlConnection,
+    burials: &[Bury],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    for Bury { handle, reason, .. } in burials {
+        sqlx::query(BURY)
+            .bind(reason.as_str())
+            .bind(now.as_millis())
+            .bind(handle.id)
+            .bind(handle.receive_count)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let handles: Vec<_> = burials.iter().map(|bury| bury.handle).collect();
+    delete(connection, &handles).await
+}
+
+/// Up to `most` messages that everybody may receive at `now`. They are not locked: others see them, too.
+pub(super) async fn visible(
+    connection: &mut MySqlConnection,
+    most: usize,
+    now: Timestamp,
+) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(VISIBLE)
+        .bind(now.as_millis())
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await
+}
+
+/// Takes the messages among `ids` that nobody else has taken, and hides them until `hidden_until`. One that
+/// was never received counts as due: it is this process's own, or was seen to be visible.
+pub(super) async fn claim(
+    connection: &mut MySqlConnection,
+    ids: &[i64],
+    now: Timestamp,
+    hidden_until: Timestamp,
+) -> Result<Vec<MessageRow>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT id, receive_count + 1 AS receive_count, body FROM bk_plugin_messages FORCE INDEX (PRIMARY) \
+         WHERE (receive_count = 0 OR visible_at <= ",
+    );
+    query.push_bind(now.as_millis()).push(") AND id IN (");
+    push_list(&mut query, ids.iter().copied());
+    query.push(") ORDER BY visible_at, id FOR UPDATE");
+    let rows: Vec<MessageRow> = query.build_query_as().fetch_all(&mut *connection).await?;
+    if rows.is_empty() {
+        return Ok(rows);
+    }
+    let mut query = QueryBuilder::<MySql>::new(
+        "UPDATE bk_plugin_messages FORCE INDEX (PRIMARY) SET receive_count = receive_count + 1, visible_at = ",
+    );
+    query.push_bind(hidden_until.as_millis()).push(" WHERE id IN (");
+    push_list(&mut query, rows.iter().map(|row| row.id));
+    query.push(")");
+    query.build().execute(connection).await?;
+    Ok(rows)
+}

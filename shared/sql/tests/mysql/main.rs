@@ -1,0 +1,9 @@
+//! What is MySQL's own: several processes on one database, a server that goes away, packets, migrations. The
+//! contract of the ports is in the crate `contract`.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+
+mod fixture;
+mod opening;
+mod queue;
+mod table;
+mod trouble;

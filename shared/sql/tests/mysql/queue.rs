@@ -1,0 +1,160 @@
+//! What the queue promises beyond the contract: several processes on it, own messages without a look, rest.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bk_plugin_kit::clock::{Clock as _, SystemClock};
+use bk_plugin_kit::queue::Queue;
+use bk_plugin_sql::mysql::MysqlOptions;
+use bk_plugin_sql::{QueueDepth, Store as _};
+
+use crate::fixture::{Fixture, NOW, SOON, message, receive_one};
+
+/// Statements that look for messages of others show in the plan of none of the server's counters, so all are
+/// counted: a process that waits runs a look and a COMMIT now and then, and nothing else.
+#[tokio::test]
+async fn a_process_that_waits_asks_ever_more_seldom() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store.clone();
+    let receiver = tokio::spawn(async move { store.receive(1, SOON).await });
+    // By then the pauses are as long as they become.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = fixture.server.count_of("Com_stmt_execute").await;
+    let (began, pause) = (Instant::now(), Duration::from_secs(3));
+    tokio::time::sleep(pause).await;
+    let statements = fixture.server.count_of("Com_stmt_execute").await - before;
+    let longest = began.elapsed().as_secs() + 1;
+    assert!(statements <= longest, "{statements} looks in {longest} s");
+    assert!(statements >= 1, "it does look");
+    receiver.abort();
+}
+
+/// It is claimed by its number when it is due; nobody has looked for it.
+#[tokio::test]
+async fn a_message_of_ones_own_comes_when_it_is_due() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store.clone();
+    let receiver = tokio::spawn(async move { store.receive(1, SOON).await.unwrap() });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The looks are a second apart by now; whoever had to wait for one would be late by half of it.
+    let mut lateness = Vec::new();
+    let sent = message();
+    fixture.store.send(&sent, NOW).await.unwrap();
+    assert_eq!(receiver.await.unwrap()[0].message, sent);
+    for _ in 0..5 {
+        let due = Duration::from_millis(150);
+        let began = Instant::now();
+        let sent = message();
+        fixture.store.send(&sent, due).await.unwrap();
+        assert_eq!(receive_one(&fixture.store).await, sent);
+        lateness.push(began.elapsed().saturating_sub(due));
+    }
+    lateness.sort();
+    assert!(lateness[0] < Duration::from_millis(100), "{lateness:?}");
+}
+
+#[tokio::test]
+async fn messages_of_a_process_that_receives_none_come_at_once() {
+    let fixture = Fixture::new().await;
+    let web = fixture.another().await;
+    let sent = message();
+    web.send(&sent, NOW).await.unwrap();
+    let received = fixture.store.receive(1, NOW).await.unwrap();
+    assert_eq!(received[0].message, sent);
+}
+
+#[tokio::test]
+async fn messages_of_a_process_that_has_died_come_to_others() {
+    let fixture = Fixture::new().await;
+    let dying = fixture.another().await;
+    assert!(dying.receive(1, NOW).await.unwrap().is_empty());
+    let sent = message();
+    dying.send(&sent, Duration::from_millis(100)).await.unwrap();
+    drop(dying);
+    assert_eq!(receive_one(&fixture.store).await, sent);
+}
+
+/// With messages that are theirs and messages that are nobody's, received by both as fast as they can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_processes_never_receive_the_same_message() {
+    const EACH: usize = 300;
+    let fixture = Fixture::new().await;
+    let (web, other) = (fixture.another().await, fixture.another().await);
+    let stores = [fixture.store.clone(), other];
+    let mut tasks = Vec::new();
+    for sender in stores.iter().cloned().chain([web]) {
+        tasks.push(tokio::spawn(async move {
+            for number in 0..EACH {
+                sender.send(&message(), Duration::from_millis(number as u64 % 50)).await.unwrap();
+            }
+        }));
+    }
+    let receivers: Vec<_> = stores
+        .into_iter()
+        .map(|store| {
+            tokio::spawn(async move {
+                let mut received = Vec::new();
+                loop {
+                    let deliveries = store.receive(20, Duration::from_secs(4)).await.unwrap();
+                    if deliveries.is_empty() {
+                        return received;
+                    }
+                    for delivery in deliveries {
+                        assert_eq!(delivery.receive_count, 1);
+                        store.delete(&delivery.handle).await.unwrap();
+                        received.push(delivery.message.trace_id().clone());
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut received = Vec::new();
+    for receiver in receivers {
+        received.extend(receiver.await.unwrap());
+    }
+    assert_eq!(received.len(), 3 * EACH);
+    assert_eq!(received.into_iter().collect::<BTreeSet<_>>().len(), 3 * EACH);
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_put_aside() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.server.connect().await;
+    for (id, body) in [(1, "garbage"), (2, r#"{"kind":"of a later version"}"#)] {
+        sqlx::query(
+            "INSERT INTO bk_plugin_messages (id, visible_at, receive_count, body) VALUES (?, 0, 0, ?)",
+        )
+        .bind(id)
+        .bind(body)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    }
+    assert!(fixture.store.receive(1, NOW).await.unwrap().is_empty());
+    let sent = message();
+    fixture.store.send(&sent, NOW).await.unwrap();
+    assert_eq!(receive_one(&fixture.store).await, sent, "the good one beside it is received");
+    let dead: Vec<(String, i64)> =
+        sqlx::query_as("SELECT body, receive_count FROM bk_plugin_dead_letters ORDER BY message_id")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(dead, [("garbage".to_owned(), 1), (r#"{"kind":"of a later version"}"#.to_owned(), 1)]);
+    let depth = fixture.store.queue_depth(SystemClock.now()).await.unwrap();
+    assert_eq!(depth, QueueDepth { dead_letters: 2, ..QueueDepth::default() });
+}
+
+#[tokio::test]
+async fn the_depth_of_the_queue() {
+    let options = MysqlOptions { visibility_timeout: Duration::from_secs(30), ..MysqlOptions::default() };
+    let fixture = Fixture::with(&[], options).await;
+    for delay in [0, 0, 0, 60] {
+        fixture.store.send(&message(), Duration::from_secs(delay)).await.unwrap();
+    }
+    assert_eq!(fixture.store.receive(1, NOW).await.unwrap().len(), 1);
+    let depth = fixture.store.queue_depth(SystemClock.now()).await.unwrap();
+    assert_eq!(depth, QueueDepth { due: 2, delayed: 1, in_flight: 1, dead_letters: 0 });
+}
