@@ -4,7 +4,9 @@
 //! steps that run have come to their end.
 #![deny(missing_docs)]
 
+mod apigw;
 mod app_secret;
+mod command_line;
 mod health;
 mod hostname;
 mod housekeeping;
@@ -17,6 +19,7 @@ mod settings;
 mod store;
 mod traces;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use bk_plugin_kit::callback_token::InvalidKey;
@@ -24,6 +27,9 @@ use bk_plugin_kit::finish_callback_client::ClientError;
 use bk_plugin_kit::project::{Project, ProjectErrors};
 use bk_plugin_kit::settings::SettingErrors;
 use bk_plugin_sql::{mysql, sqlite};
+use clap::Parser as _;
+
+use crate::command_line::{Command, CommandLine};
 
 use crate::traces::Traces;
 
@@ -83,22 +89,33 @@ pub enum StartError {
     Runtime(std::io::Error),
 }
 
-/// Serves `project` until the process is told to stop.
+/// Does what the command line says: nothing on it, and `project` is served until the process is told to stop.
 pub fn main(project: Project) -> ExitCode {
     main_with(project, |name| std::env::var(name).ok())
 }
 
 /// As [`main`], with variables of the caller's own: for servers with defaults of theirs.
 pub fn main_with(project: Project, variables: impl Fn(&str) -> Option<String>) -> ExitCode {
-    match start(project, &variables) {
+    let (what, done) = match CommandLine::parse().command {
+        None => ("the server cannot start", start(project, &variables).map_err(|error| error.to_string())),
+        Some(Command::Apigw { command }) => {
+            let said = apigw::run(command, &variables).map(|text| say(&text));
+            ("the gateway command failed", said.map_err(|error| error.to_string()))
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may not be set up yet, and this is for whoever typed the command.
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "the server cannot start: {error}");
+            let _ = writeln!(std::io::stderr(), "{what}: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Output of a command. Whoever closed it does not want it.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn start(project: Project, variables: &dyn Fn(&str) -> Option<String>) -> Result<(), StartError> {

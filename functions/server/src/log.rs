@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use bk_plugin_kit::json_lines::JsonLines;
 use bk_plugin_kit::protocol::InvocationLog;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -47,6 +48,12 @@ pub(crate) fn install(settings: &ServerSettings, traces: Option<&Traces>) -> Log
         tracing::error!(error = %trouble, "no log files are written, standard output has the log");
     }
     Log { invocations, _guards: guards }
+}
+
+/// The log of a command that ends: lines for whoever typed it, beside its output.
+pub(crate) fn to_stderr(filter: Targets) {
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false).with_writer(io::stderr);
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
 /// Lines go to standard output many at a time; none is dropped.

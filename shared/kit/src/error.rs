@@ -60,7 +60,7 @@ pub fn unexpected<T>(message: impl Display) -> Result<T> {
 
 /// The text of an error and of everything it says it came from, since the outer one alone ("error sending
 /// request") rarely tells what to do.
-pub(crate) fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

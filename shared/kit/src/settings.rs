@@ -184,7 +184,8 @@ pub fn log(reader: &mut Reader<'_>) -> Targets {
     })
 }
 
-fn environment(reader: &mut Reader<'_>) -> String {
+/// BKPAAS_ENVIRONMENT: dev, stag or prod.
+pub fn environment(reader: &mut Reader<'_>) -> String {
     let environment = reader.text("BKPAAS_ENVIRONMENT").unwrap_or_else(|| "dev".to_owned());
     if !["dev", "stag", "prod"].contains(&environment.as_str()) {
         reader.wrong("BKPAAS_ENVIRONMENT", format!("{environment:?} is not dev, stag or prod"));
@@ -267,7 +268,8 @@ fn destinations(reader: &mut Reader<'_>) -> Destinations {
     anywhere.only(listed)
 }
 
-fn authorities(reader: &mut Reader<'_>) -> Authorities {
+/// BK_PLUGIN_CA_FILE: whose certificates are trusted besides the machine's own.
+pub fn authorities(reader: &mut Reader<'_>) -> Authorities {
     let read = reader.text("BK_PLUGIN_CA_FILE").map(Authorities::read).transpose();
     read.map(Option::unwrap_or_default).unwrap_or_else(|error| {
         reader.wrong("BK_PLUGIN_CA_FILE", error.to_string());

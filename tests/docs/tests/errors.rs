@@ -31,7 +31,9 @@ fn add_sources(folder: &Path, text: &mut String) {
 /// The sources of everything that runs, each string that is broken over lines in one.
 fn sources() -> String {
     let mut text = String::new();
-    for folder in ["functions/server/src", "shared/kit/src", "shared/sql/src", "shared/aws/src"] {
+    for folder in
+        ["functions/server/src", "shared/kit/src", "shared/sql/src", "shared/apigw/src", "shared/aws/src"]
+    {
         add_sources(&root().join(folder), &mut text);
     }
     let mut whole = String::new();

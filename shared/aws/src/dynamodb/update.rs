@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use bk_plugin_kit::error::with_sources;
 use bk_plugin_kit::ids::TraceId;
 use bk_plugin_kit::table::StoreError;
 
@@ -197,18 +198,6 @@ where
 /// A lease is small, but an item may be full to the last byte.
 pub(super) fn no_room() -> StoreError {
     StoreError::Unavailable("the item has no room for a lease".into())
-}
-
-/// An error's text and what is behind it, which for a client of AWS is what matters.
-fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,0 +1,70 @@
+//! `server apigw`: commands that talk to BlueKing's API gateway and end.
+
+use bk_plugin_apigw::api::Api;
+use bk_plugin_apigw::client::{ApiError, Client, ClientError};
+use bk_plugin_apigw::definition::{DefinitionError, Registration};
+use bk_plugin_apigw::plan::plan;
+use bk_plugin_apigw::public_key::{self, NoKey};
+use bk_plugin_apigw::settings::{Connection, SyncSettings};
+use bk_plugin_apigw::sync::{SyncError, sync};
+use bk_plugin_kit::settings::{self, Reader, SettingErrors};
+
+use crate::command_line::Apigw;
+
+/// Why a command did not do what it is for. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("settings are wrong: {0}")]
+    Settings(#[from] SettingErrors),
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    #[error(transparent)]
+    Key(#[from] NoKey),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Runs a command; what it has to say is for standard output.
+pub(crate) fn run(
+    command: Apigw,
+    variables: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, CommandError> {
+    let mut reader = Reader::new(variables);
+    let log = settings::log(&mut reader);
+    crate::log::to_stderr(log);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
+    match command {
+        Apigw::Sync { dry_run } => {
+            let settings = SyncSettings::read(&mut reader);
+            let settings = complete(reader, settings)?;
+            let registration = Registration::new(&settings)?;
+            let api = Api::new(Client::new(&settings.connection)?);
+            runtime.block_on(async {
+                if dry_run {
+                    Ok(plan(&api, registration).await?.to_string())
+                } else {
+                    Ok(sync(&api, &registration).await?.to_string())
+                }
+            })
+        }
+        Apigw::PublicKey => {
+            let connection = Connection::required(&mut reader);
+            let api = Api::new(Client::new(&complete(reader, connection)?)?);
+            let key = runtime.block_on(api.public_key())?;
+            public_key::fingerprint(&key)?;
+            Ok(key.trim_end().to_owned())
+        }
+    }
+}
+
+/// What was read; whatever is missing has been noted as wrong.
+fn complete<T>(reader: Reader<'_>, read: Option<T>) -> Result<T, SettingErrors> {
+    reader.finish(read)?.ok_or_else(|| SettingErrors(Vec::new()))
+}

@@ -1,0 +1,33 @@
+//! What the server's binary can be told on its command line. Settings are environment variables.
+
+use clap::{Parser, Subcommand};
+
+/// Serves a BlueKing plugin. Without a command it serves until it is told to stop; docs/configuration.md has the
+/// environment variables that it reads.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// BlueKing's API gateway in front of the plugin
+    Apigw {
+        #[command(subcommand)]
+        command: Apigw,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Apigw {
+    /// Registers the plugin at the gateway: stage, resources, grants, and a released version
+    Sync {
+        /// Print what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Prints the gateway's public key, which is what BK_APIGW_PUBLIC_KEY is set to
+    PublicKey,
+}

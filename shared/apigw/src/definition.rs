@@ -1,0 +1,348 @@
+//! `infra/apigw/definition.yaml` and `resources.yaml`, with the settings filled in: what is to be registered.
+
+use bk_plugin_kit::ids::hex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::api::Resources;
+use crate::settings::SyncSettings;
+
+const DEFINITION: &str = include_str!("../../../infra/apigw/definition.yaml");
+const RESOURCES: &str = include_str!("../../../infra/apigw/resources.yaml");
+/// Hexadecimal digits of the hash in a version: enough that two contents never share a number.
+const HASH_DIGITS: usize = 12;
+
+/// What the files say cannot be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// No YAML, or not with the parts it needs.
+    #[error("infra/apigw/{file}: {reason}")]
+    Invalid {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name between `${` and `}` that stands for nothing.
+    #[error("infra/apigw: ${{{0}}} is not filled in; what can be, is: {1}")]
+    UnknownName(String, String),
+    /// A list within a text.
+    #[error("infra/apigw: ${{{0}}} is a list and must stand alone")]
+    ListInText(String),
+}
+
+/// Everything that the gateway is told, request body by request body.
+#[derive(Debug, Clone, Serialize)]
+pub struct Registration {
+    /// What is known of the gateway.
+    pub gateway: Value,
+    /// What is known of the stage.
+    pub stage: Value,
+    /// The stage's name.
+    pub stage_name: String,
+    /// What can be called.
+    pub resources: Resources,
+    /// The ids of the resources.
+    pub resource_names: Vec<String>,
+    /// Who may call, one entry an app.
+    pub grants: Vec<Value>,
+    /// The number of the version; it ends in a hash of stage and resources, so the same number is the same content.
+    pub version: String,
+    /// The comment of version and release.
+    pub comment: String,
+}
+
+/// What `${...}` in the files can stand for, by the names of these fields.
+#[derive(Serialize)]
+struct Names<'a> {
+    app_code: &'a str,
+    environment: &'a str,
+    maintainers: &'a [String],
+    is_public: bool,
+    api_type: u8,
+    stage: &'a str,
+    timeout: u32,
+    backend_host: &'a str,
+    sub_path: &'a str,
+    backend: &'a str,
+    granted_apps: &'a [String],
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Definition {
+    gateway: Value,
+    stage: Value,
+    grant_permissions: Vec<Grants>,
+}
+
+#[derive(Deserialize)]
+struct Grants {
+    target_app_codes: Vec<String>,
+    #[serde(flatten)]
+    how: Map<String, Value>,
+}
+
+impl Registration {
+    /// The files of this plugin with these settings.
+    pub fn new(settings: &SyncSettings) -> Result<Self, DefinitionError> {
+        Self::of(settings, DEFINITION, RESOURCES)
+    }
+
+    fn of(settings: &SyncSettings, definition: &str, resources: &str) -> Result<Self, DefinitionError> {
+        let names = names(settings)?;
+        let definition: Definition = read("definition.yaml", definition, &names)?;
+        let resources: Value = read("resources.yaml", resources, &names)?;
+        let resource_names = resource_names(&resources)?;
+        let stage_name = definition.stage.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let version = version(settings, &stage_name, &definition.stage, &resources);
+        Ok(Self {
+            gateway: definition.gateway,
+            stage: definition.stage,
+            grants: definition.grant_permissions.into_iter().flat_map(Grants::each).collect(),
+            resources: Resources {
+                // JSON is YAML.
+                content: resources.to_string(),
+                delete: true,
+                doc_language: settings.doc_language.clone(),
+            },
+            resource_names,
+            version,
+            stage_name,
+            comment: settings.release_comment.clone(),
+        })
+    }
+
+    /// The apps that are granted anything.
+    pub(crate) fn granted_apps(&self) -> Vec<String> {
+        let apps = self.grants.iter().filter_map(|grant| grant.get("target_app_code")?.as_str());
+        apps.map(ToOwned::to_owned).collect()
+    }
+}
+
+impl Grants {
+    /// One grant for each app.
+    fn each(self) -> impl Iterator<Item = Value> {
+        let Self { target_app_codes, how } = self;
+        target_app_codes.into_iter().map(move |app| {
+            let mut grant = Map::from_iter([("target_app_code".to_owned(), Value::String(app))]);
+            grant.extend(how.clone());
+            Value::Object(grant)
+        })
+    }
+}
+
+fn names(settings: &SyncSettings) -> Result<Map<String, Value>, DefinitionError> {
+    let names = Names {
+        app_code: &settings.connection.app_code,
+        environment: &settings.environment,
+        maintainers: &settings.maintainers,
+        is_public: settings.is_public,
+        api_type: if settings.is_official { 1 } else { 10 },
+        stage: &settings.stage,
+        timeout: settings.timeout,
+        backend_host: &settings.backend.host,
+        sub_path: &settings.backend.sub_path,
+        // The gateway puts the stage's variable in.
+        backend: if settings.backend.sub_path.is_empty() { "" } else { "/{env.api_sub_path}" },
+        granted_apps: &settings.granted_apps,
+    };
+    match serde_json::to_value(names) {
+        Ok(Value::Object(names)) => Ok(names),
+        _ => Err(DefinitionError::Invalid { file: "definition.yaml", reason: "no names".to_owned() }),
+    }
+}
+
+/// Names are filled in after the YAML was read, so no value can become syntax.
+fn read<T: serde::de::DeserializeOwned>(
+    file: &'static str,
+    text: &str,
+    names: &Map<String, Value>,
+) -> Result<T, DefinitionError> {
+    let invalid = |reason: String| DefinitionError::Invalid { file, reason };
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| invalid(error.to_string()))?;
+    serde_json::from_value(filled_in(value, names)?).map_err(|error| invalid(error.to_string()))
+}
+
+fn filled_in(value: Value, names: &Map<String, Value>) -> Result<Value, DefinitionError> {
+    Ok(match value {
+        Value::String(text) => text_filled_in(&text, names)?,
+        Value::Array(values) => {
+            values.into_iter().map(|value| filled_in(value, names)).collect::<Result<_, _>>()?
+        }
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, value)| Ok((key, filled_in(value, names)?)))
+            .collect::<Result<_, DefinitionError>>()?,
+        other => other,
+    })
+}
+
+fn text_filled_in(text: &str, names: &Map<String, Value>) -> Result<Value, DefinitionError> {
+    let value_of = |name: &str| {
+        names.get(name).ok_or_else(|| {
+            let known: Vec<&str> = names.keys().map(String::as_str).collect();
+            DefinitionError::UnknownName(name.to_owned(), known.join(", "))
+        })
+    };
+    let mut pieces = text.split("${");
+    let mut filled = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (name, rest) = piece.split_once('}').unwrap_or((piece, ""));
+        let value = value_of(name)?;
+        if text.len() == name.len() + "${}".len() {
+            return Ok(value.clone());
+        }
+        match value {
+            Value::String(value) => filled.push_str(value),
+            Value::Array(_) => return Err(DefinitionError::ListInText(name.to_owned())),
+            other => filled.push_str(&other.to_string()),
+        }
+        filled.push_str(rest);
+    }
+    Ok(Value::String(filled))
+}
+
+fn resource_names(resources: &Value) -> Result<Vec<String>, DefinitionError> {
+    let operations = resources
+        .get("paths")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Map::values)
+        .filter_map(Value::as_object)
+        .flat_map(Map::values);
+    let names: Option<Vec<String>> =
+        operations.map(|operation| Some(operation.get("operationId")?.as_str()?.to_owned())).collect();
+    names.filter(|names| !names.is_empty()).ok_or_else(|| DefinitionError::Invalid {
+        file: "resources.yaml",
+        reason: "paths must have operations, each with an operationId".to_owned(),
+    })
+}
+
+/// What is set, the stage, and a hash of all that a release of it depends on.
+fn version(settings: &SyncSettings, stage_name: &str, stage: &Value, resources: &Value) -> String {
+    let mut content = serde_json::json!([stage, resources, settings.doc_language]);
+    // The order of keys means nothing.
+    content.sort_all_objects();
+    let hash = hex(&Sha256::digest(content.to_string()));
+    let base = &settings.release_version;
+    let separator = if base.build.is_empty() { '+' } else { '.' };
+    // Build metadata has no underscores.
+    let stage = stage_name.replace('_', "-");
+    format!("{base}{separator}{stage}.{}", &hash[..HASH_DIGITS])
+}
+
+#[cfg(test)]
+mod tests {
+    use bk_plugin_kit::settings::Reader;
+
+    use super::*;
+
+    fn settings(changes: &[(&str, &str)]) -> SyncSettings {
+        let lookup = |name: &str| {
+            let known = [
+                ("BKPAAS_APP_ID", "demo"),
+                ("BKPAAS_APP_SECRET", "hunter2"),
+                ("BKPAAS_ENVIRONMENT", "prod"),
+                ("BK_API_URL_TMPL", "http://bkapi.example.com/api/{api_name}"),
+                ("BKPAAS_DEFAULT_PREALLOCATED_URLS", r#"{"prod": "http://demo.apps.example.com"}"#),
+            ];
+            let mut known = changes.iter().chain(&known);
+            known.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        SyncSettings::read(&mut Reader::new(&lookup)).unwrap()
+    }
+
+    fn registration(changes: &[(&str, &str)]) -> Registration {
+        Registration::new(&settings(changes)).unwrap()
+    }
+
+    fn backend_paths(registration: &Registration) -> Vec<String> {
+        let resources: Value = serde_json::from_str(&registration.resources.content).unwrap();
+        let operations = resources["paths"].as_object().unwrap().values();
+        operations
+            .flat_map(|path| path.as_object().unwrap().values())
+            .map(|operation| {
+                operation["x-bk-apigateway-resource"]["backend"]["path"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_the_gateway_is_told() {
+        let mut registration = registration(&[("BK_SOPS_APP_CODE", "bk_sops")]);
+        // Readable, and free of what changes with every change of the files.
+        let content: Value = serde_json::from_str(&registration.resources.content).unwrap();
+        registration.resources.content = "(below)".to_owned();
+        let hash = registration.version.rsplit('.').next().unwrap().to_owned();
+        registration.version = registration.version.replace(&hash, "<hash>");
+        insta::assert_json_snapshot!("registration", registration);
+        insta::assert_json_snapshot!("resources", content);
+    }
+
+    #[test]
+    fn a_path_in_front_of_the_plugin_is_a_variable_of_the_stage() {
+        let urls = r#"{"prod": "http://apps.example.com/prod--demo/"}"#;
+        let below = registration(&[("BKPAAS_DEFAULT_PREALLOCATED_URLS", urls)]);
+        assert_eq!(below.stage["vars"]["api_sub_path"], "prod--demo");
+        assert_eq!(below.stage["backends"][0]["config"]["hosts"][0]["host"], "http://apps.example.com");
+        for (path, in_front) in backend_paths(&registration(&[])).iter().zip(backend_paths(&below)) {
+            assert!(path.starts_with("/bk_plugin/"), "{path}");
+            assert_eq!(in_front, format!("/{{env.api_sub_path}}{path}"));
+        }
+    }
+
+    #[test]
+    fn a_version_tells_contents_and_stages_apart_and_nothing_else() {
+        let version = |changes: &[(&str, &str)]| registration(changes).version;
+        let usual = version(&[]);
+        assert!(usual.starts_with("1.0.0+prod.") && semver::Version::parse(&usual).is_ok(), "{usual}");
+        // What is not part of a version makes no other.
+        assert_eq!(version(&[("BK_APIGW_MAINTAINERS", "ann"), ("BK_APIGW_GRANTED_APPS", "bk_flow")]), usual);
+        for change in [
+            ("BK_APIGW_DEFAULT_TIMEOUT", "61"),
+            ("BK_APIGW_STAGE_NAME", "test_1"),
+            ("BK_APIGW_RELEASE_DOC_LANGUAGE", "en"),
+            ("BK_APIGW_RELEASE_VERSION", "1.1.0"),
+            ("BK_APIGW_RELEASE_VERSION", "1.0.0+build.7"),
+        ] {
+            let other = version(&[change]);
+            assert!(other != usual && semver::Version::parse(&other).is_ok(), "{change:?} {other}");
+        }
+        let longest = version(&[
+            ("BK_APIGW_RELEASE_VERSION", "1.0.0-alpha.20261124191100.00"),
+            ("BK_APIGW_STAGE_NAME", "abcdefghijklmnopqrst"),
+        ]);
+        assert!(longest.len() <= 64, "{longest}");
+    }
+
+    #[test]
+    fn no_value_becomes_syntax() {
+        let name = "x\", \"is_public\": false\n- ${maintainers}";
+        let settings = SyncSettings { maintainers: vec![name.to_owned()], ..settings(&[]) };
+        let registration = Registration::new(&settings).unwrap();
+        assert_eq!(registration.gateway["maintainers"], serde_json::json!([name]));
+        assert_eq!(registration.gateway["is_public"], true);
+    }
+
+    #[test]
+    fn files_that_cannot_be_are_named() {
+        let said = |definition: &str, resources: &str| {
+            Registration::of(&settings(&[]), definition, resources).unwrap_err().to_string()
+        };
+        let definition = "gateway: {}\nstage: {}\ngrant_permissions: []\n";
+        for (definition, resources, words) in [
+            ("gateway: [", "", "definition.yaml"),
+            ("gateway: {}", "", "stage"),
+            ("gateway: {}\nstage: {}\ngrant_permissions: []\nstages: []", "", "stages"),
+            ("gateway: ${nothing}", "", "${nothing}"),
+            ("gateway: by ${maintainers}", "", "${maintainers} is a list"),
+            (definition, "paths: {}", "resources.yaml"),
+            (definition, "paths:\n  /a:\n    get: {}", "operationId"),
+        ] {
+            let said = said(definition, resources);
+            assert!(said.contains(words), "{words} in {said}");
+        }
+    }
+}
