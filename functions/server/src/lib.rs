@@ -30,7 +30,6 @@ use bk_plugin_sql::{mysql, sqlite};
 use clap::Parser as _;
 
 use crate::command_line::{Command, CommandLine};
-
 use crate::traces::Traces;
 
 pub use log_files::LogFiles;
@@ -70,6 +69,9 @@ pub enum StartError {
     /// Finish callbacks could not be sent.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The gateway could not be asked for its public key.
+    #[error(transparent)]
+    Apigw(#[from] bk_plugin_apigw::client::ClientError),
     /// The port cannot be listened on.
     #[error("cannot listen on {address}: {source}; set PORT or BK_PLUGIN_HOST")]
     Listen {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use bk_plugin_apigw::api::Api;
+use bk_plugin_apigw::client::Client;
 use bk_plugin_kit::callback_token::CallbackKeys;
 use bk_plugin_kit::clock::SystemClock;
 use bk_plugin_kit::engine::{Engine, EngineParts};
 use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_kit::project::Registry;
-use bk_plugin_kit::protocol::{self, Front, Service};
+use bk_plugin_kit::protocol::{self, Admission, Front, GatewayJwt, Service};
 use bk_plugin_kit::secrecy::ExposeSecret;
 use bk_plugin_kit::worker::Worker;
 use tokio::net::TcpListener;
@@ -42,7 +44,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
         tokio::spawn(worker.run(stopped(stopping.clone())))
     });
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
-    let service = service(&engine, &settings);
+    let service = service(&engine, &settings)?;
     service.fetch_public_key();
     let counted = tokio::spawn(metrics.clone().keep());
     let operators = health::routes(Arc::clone(&engine)).merge(metrics.routes(store.clone()));
@@ -106,8 +108,14 @@ fn engine(
     Ok(if settings.traces.is_some() { engine.placing_spans(traces::place) } else { engine })
 }
 
-fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Arc<Service> {
-    Service::new(Arc::clone(engine), settings.shared.protocol())
+fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Result<Arc<Service>, StartError> {
+    let mut protocol = settings.shared.protocol();
+    if let Some(connection) = &settings.apigw {
+        let api = Arc::new(Api::new(Client::new(connection)?));
+        let gateway = GatewayJwt::with_source(&connection.gateway, api);
+        protocol.admission = Admission::Gateway(Some(Arc::new(gateway)));
+    }
+    Ok(Service::new(Arc::clone(engine), protocol))
 }
 
 /// What is for callers, beside what is for operators.

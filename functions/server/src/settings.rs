@@ -1,5 +1,7 @@
 //! The server's own settings beside those it shares with the Lambda functions.
 
+use bk_plugin_apigw::settings::Connection;
+use bk_plugin_kit::protocol::Admission;
 use bk_plugin_kit::settings::{self, Reader, SettingErrors, Settings};
 use bk_plugin_kit::worker::WorkerOptions;
 
@@ -20,6 +22,9 @@ pub struct ServerSettings {
     pub store: StoreSettings,
     /// BK_PLUGIN_STATE_LIMIT: bytes the record of one invocation may have.
     pub state_limit: usize,
+    /// Where the gateway is asked for its public key, if callers must come through it, its key is not configured, and
+    /// a variable such as BK_API_URL_TMPL says where its API is.
+    pub apigw: Option<Connection>,
     /// BK_PLUGIN_ROLE: what this process does.
     pub role: Role,
     /// BK_PLUGIN_CONCURRENCY.
@@ -77,6 +82,10 @@ impl ServerSettings {
             port: reader.number("PORT", 8000, 0..=u16::MAX),
             store: StoreSettings::read(&mut reader),
             state_limit: reader.number("BK_PLUGIN_STATE_LIMIT", 4 * 1024 * 1024, 1024..=256 * 1024 * 1024),
+            apigw: match shared.admission {
+                Admission::Gateway(None) => Connection::read(&mut reader),
+                _ => None,
+            },
             role: Role::read(&mut reader),
             worker,
             log: settings::log(&mut reader),

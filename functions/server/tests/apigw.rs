@@ -1,9 +1,13 @@
 //! `server apigw` as somebody types it, and the rest of the command line.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use std::process::{Command, Output};
 
+use common::Server;
 use local_apigw::LocalApigw;
+use serde_json::json;
 
 const SECRET: &str = "hunter2-hunter2";
 
@@ -89,4 +93,34 @@ fn the_command_line_explains_itself() {
     assert!(code == Some(0) && out.contains("--dry-run"), "{out}");
     let (code, _, err) = said(&server(&["apigw", "snyc"], &[]));
     assert!(code == Some(2) && err.contains("'sync'"), "{err}");
+}
+
+/// The platform sets everything that this needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_key_asks_the_gateway_for_it() {
+    let apigw = LocalApigw::start("demo", SECRET).await;
+    let template = apigw.url_template();
+    let platform = [
+        ("BKPAAS_APP_ID", "demo"),
+        ("BKPAAS_APP_SECRET", SECRET),
+        ("BKPAAS_ENVIRONMENT", "prod"),
+        ("BK_PLUGIN_HOST", "127.0.0.1"),
+        ("BK_API_URL_TMPL", template.as_str()),
+        ("BKPAAS_DEFAULT_PREALLOCATED_URLS", r#"{"prod": "http://demo.apps.example.com/"}"#),
+    ];
+    let (code, _, err) = said(&server(&["apigw", "sync"], &platform));
+    assert_eq!(code, Some(0), "{err}");
+    apigw.take_calls();
+
+    let server = Server::start_with(&platform);
+    bk_plugin_kit::tls::install();
+    let invoke = async |jwt: String| {
+        let url = format!("http://127.0.0.1:{}/bk_plugin/invoke/1.0.0", server.port);
+        let body = json!({"inputs": {"hello": "world"}, "context": {"executor": "admin"}});
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        http.post(url).header("X-Bkapi-JWT", jwt).json(&body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(invoke(apigw.jwt("bp-demo", "bk_sops")).await, 200);
+    assert_eq!(invoke(apigw.jwt("bp-other", "bk_sops")).await, 403);
+    assert_eq!(apigw.take_calls(), ["GET /api/v2/sync/gateways/bp-demo/public_key/"]);
 }

@@ -1,6 +1,8 @@
 //! What the API `bk-apigateway` offers for a gateway of one's own: its v2, `/api/v2/sync/`, and of the older one the
 //! only question that v2 has no answer to, which version a stage has.
 
+use async_trait::async_trait;
+use bk_plugin_kit::protocol::{PublicKeyError, PublicKeySource};
 use reqwest::StatusCode;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -195,6 +197,14 @@ impl Api {
 
     fn below(&self, path: &str) -> String {
         format!("{}{path}", self.path)
+    }
+}
+
+/// A server that was not given the key asks the gateway for it.
+#[async_trait]
+impl PublicKeySource for Api {
+    async fn fetch(&self) -> Result<String, PublicKeyError> {
+        self.public_key().await.map_err(|error| PublicKeyError(error.to_string()))
     }
 }
 

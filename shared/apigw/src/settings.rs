@@ -151,11 +151,10 @@ fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
 }
 
 fn gateway(reader: &mut Reader<'_>, app_code: &str) -> String {
-    let (setting, name) = first(reader, ["BK_APIGW_NAME", "BKPAAS_BK_PLUGIN_APIGW_NAME"])
-        .unwrap_or_else(|| ("BK_APIGW_NAME", format!("bp-{app_code}")));
+    let name = settings::gateway_name(reader, app_code);
     // It becomes a part of paths.
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
-        reader.wrong(setting, format!("{name:?} is no gateway's name: letters, digits and - only"));
+        reader.wrong("BK_APIGW_NAME", format!("{name:?} is no gateway's name: letters, digits and - only"));
     }
     name
 }

@@ -205,8 +205,8 @@ fn body_limit(reader: &mut Reader<'_>) -> usize {
     reader.number("BK_PLUGIN_BODY_LIMIT", ProtocolSettings::BODY_LIMIT, 1024..=1024 * 1024 * 1024)
 }
 
-/// The platform names a plugin's gateway so, and says so where it does not.
-fn gateway_name(reader: &Reader<'_>, app_id: &str) -> String {
+/// BK_APIGW_NAME, BKPAAS_BK_PLUGIN_APIGW_NAME, or what the platform calls a plugin's gateway unless it says so.
+pub fn gateway_name(reader: &Reader<'_>, app_id: &str) -> String {
     let named = reader.text("BK_APIGW_NAME").or_else(|| reader.text("BKPAAS_BK_PLUGIN_APIGW_NAME"));
     named.unwrap_or_else(|| format!("bp-{app_id}"))
 }

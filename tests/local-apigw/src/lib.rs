@@ -9,6 +9,7 @@
 
 mod answer;
 mod gateway;
+mod jwt;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -138,6 +139,11 @@ impl LocalApigw {
         let mut everything = self.lock();
         let gateway = everything.gateways.get_mut(gateway).unwrap();
         gateway.released.insert(stage.to_owned(), version.to_owned());
+    }
+
+    /// What a gateway sends along with a call of this app's, in X-Bkapi-JWT.
+    pub fn jwt(&self, gateway: &str, app_code: &str) -> String {
+        jwt::signed(gateway, app_code)
     }
 
     fn lock(&self) -> MutexGuard<'_, Everything> {
