@@ -38,10 +38,7 @@ impl Mode {
         const GATEWAY: [(&str, &str); 3] = [
             ("BKPAAS_ENVIRONMENT", "prod"),
             ("BK_APIGW_NAME", "bp-demo"),
-            (
-                "BK_APIGW_PUBLIC_KEY",
-                include_str!("../../../../shared/kit/tests/data/gateway_test_key.pub.pem"),
-            ),
+            ("BK_APIGW_PUBLIC_KEY", GATEWAY_PUBLIC_KEY),
         ];
         const SCOPED: [(&str, &str); 4] =
             [GATEWAY[0], GATEWAY[1], GATEWAY[2], ("BK_PLUGIN_CONFORMANCE_SCOPED", "yes")];
@@ -140,17 +137,33 @@ pub fn open_token(token: &str) -> Option<String> {
 /// The same JWT with an expiry that is `seconds` from now, signed by the gateway of the tests. `None` if it is not a
 /// JWT.
 pub fn renewed_jwt(jwt: &str, seconds: i64) -> Option<String> {
-    let mut parts = jwt.split('.');
-    let (header, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    let mut parts = jwt.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let (header, claims, _) = (parts.next()??, parts.next()??, parts.next()?);
+    let header: Value = serde_json::from_slice(&header).ok()?;
+    let mut claims: Value = serde_json::from_slice(&claims).ok()?;
     let now = i64::try_from(now()).unwrap();
     claims["exp"] = json!(now + seconds);
     claims["nbf"] = json!(now - 600);
     claims["iat"] = json!(now - 300);
-    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    Some(signed_jwt(&header, &claims))
+}
+
+/// A JWT that is signed by the gateway of the tests, whatever algorithm its header names.
+pub fn signed_jwt(header: &Value, claims: &Value) -> String {
+    let message = jwt_message(header, claims);
     let key = include_bytes!("../../../../shared/kit/tests/data/gateway_test_key.pk8");
     let key = RsaKeyPair::from_pkcs8(key).unwrap();
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA512, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
-    Some(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
+
+/// What of a JWT is signed.
+pub fn jwt_message(header: &Value, claims: &Value) -> String {
+    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    format!("{}.{}", part(header), part(claims))
+}
+
+/// The public key of the gateway of the tests.
+pub const GATEWAY_PUBLIC_KEY: &str =
+    include_str!("../../../../shared/kit/tests/data/gateway_test_key.pub.pem");
