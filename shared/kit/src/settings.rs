@@ -270,11 +270,13 @@ fn destinations(reader: &mut Reader<'_>) -> Destinations {
 
 /// BK_PLUGIN_CA_FILE: whose certificates are trusted besides the machine's own.
 pub fn authorities(reader: &mut Reader<'_>) -> Authorities {
-    let read = reader.text("BK_PLUGIN_CA_FILE").map(Authorities::read).transpose();
-    read.map(Option::unwrap_or_default).unwrap_or_else(|error| {
-        reader.wrong("BK_PLUGIN_CA_FILE", error.to_string());
-        Authorities::default()
-    })
+    match reader.text("BK_PLUGIN_CA_FILE").map(Authorities::read).transpose() {
+        Ok(read) => read.unwrap_or_default(),
+        Err(error) => {
+            reader.wrong("BK_PLUGIN_CA_FILE", error.to_string());
+            Authorities::default()
+        }
+    }
 }
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
