@@ -44,6 +44,10 @@ e2e:
     cargo build --workspace --bins
     AUTH=true infra/aws-emulator.sh target/debug/e2e
 
+# Builds the image, runs it with a MariaDB beside it, and replays the transcripts against it (needs Docker).
+image:
+    infra/image-test.sh
+
 # The reference's plugins on their own, for replaying more against them.
 reference-plugins:
     cargo run --package conformance --bin reference-plugins

@@ -93,6 +93,13 @@ impl ServerSettings {
             traces: TraceSettings::read(&mut reader, &shared),
             shared,
         };
+        if settings.role != Role::All && matches!(settings.store, StoreSettings::Sqlite(_)) {
+            reader.wrong(
+                "BK_PLUGIN_ROLE",
+                "is for processes that share a store, and a SQLite file is one process's alone: name a MySQL \
+                 database in BK_PLUGIN_STORE_URL, or leave the role at all",
+            );
+        }
         reader.finish(settings)
     }
 }
@@ -119,6 +126,14 @@ mod tests {
         assert_eq!(read(&[]).unwrap().role, Role::All);
         let said = read(&[("BK_PLUGIN_ROLE", "schedule")]).unwrap_err().to_string();
         assert!(said.contains("BK_PLUGIN_ROLE") && said.contains("web, worker and all"), "{said}");
+    }
+
+    #[test]
+    fn processes_with_roles_share_a_database() {
+        let store = ("BK_PLUGIN_STORE_URL", "mysql://u:p@h:3306/d");
+        assert_eq!(read(&[("BK_PLUGIN_ROLE", "worker"), store]).unwrap().role, Role::Worker);
+        let said = read(&[("BK_PLUGIN_ROLE", "worker")]).unwrap_err().to_string();
+        assert!(said.contains("BK_PLUGIN_ROLE") && said.contains("MySQL"), "{said}");
     }
 
     #[test]

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 
-use self::common::Mode;
+use local_mysql::MariaDb;
+
+use self::common::{Mode, Running};
 use self::replay::{
     DEVIATIONS, FINISH_DEVIATIONS, Outcome, Receiver, Replay, Transcript, Why, finish_callbacks, read_all,
 };
@@ -30,21 +32,36 @@ fn on_lambda() -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transcript_of_development_is_the_same_or_deviates_as_listed() {
-    replay(Mode::Development, 140).await;
+    replay(&common::start(Mode::Development).await, Mode::Development).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transcript_behind_the_gateway_is_the_same_or_deviates_as_listed() {
-    replay(Mode::Gateway, 8).await;
+    replay(&common::start(Mode::Gateway).await, Mode::Gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transcript_of_apps_limited_to_scopes_is_the_same_or_deviates_as_listed() {
-    replay(Mode::Scoped, 14).await;
+    replay(&common::start(Mode::Scoped).await, Mode::Scoped).await;
 }
 
-/// Replays what was recorded in a mode: so many were, one that gets lost is missed.
-async fn replay(mode: Mode, recorded: usize) {
+/// All of them with one MariaDB behind three processes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transcript_on_mariadb_is_the_same_or_deviates_as_listed() {
+    let mariadb = MariaDb::start().await;
+    for mode in [Mode::Development, Mode::Gateway, Mode::Scoped] {
+        replay(&common::start_on(&mariadb.url(), mode).await, mode).await;
+    }
+}
+
+/// Replays what was recorded in a mode against a service that runs in it.
+async fn replay(running: &Running, mode: Mode) {
+    // One that gets lost is missed.
+    let recorded = match mode {
+        Mode::Development => 140,
+        Mode::Gateway => 8,
+        Mode::Scoped => 14,
+    };
     let all = read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts"));
     let listed = DEVIATIONS.iter().map(|deviation| deviation.case);
     for case in listed.chain(FINISH_DEVIATIONS.iter().map(|(case, ..)| *case)) {
@@ -56,7 +73,7 @@ async fn replay(mode: Mode, recorded: usize) {
     let of_mode = |transcript: &&Transcript| transcript.mode() == mode;
     assert_eq!(all.iter().filter(of_mode).count(), recorded, "transcripts in the folder");
 
-    let (running, receiver, client) = (common::start(mode).await, Receiver::start().await, common::client());
+    let (receiver, client) = (Receiver::start().await, common::client());
     let replay = Replay { base_url: &running.base_url, client: &client, receiver: &receiver, all: &all };
     let needs_logs = |transcript: &&Transcript| on_lambda() && transcript.case.starts_with("logs_");
     let of_logs = all.iter().filter(of_mode).filter(needs_logs).count();

@@ -66,24 +66,29 @@ impl Drop for Process {
     }
 }
 
-/// Starts the service on a free port, over the store at BK_PLUGIN_CONFORMANCE_STORE_URL if that is set; or takes the
-/// service whose URL is in the mode's variable, which must have the app id and the secret of the recordings and, behind
+/// Starts the service on a free port, with a SQLite file; or takes the service whose URL is in the mode's variable, which must have the app id and the secret of the recordings and, behind
 /// the gateway, its name `bp-demo` and the public key in `shared/kit/tests/data`.
 pub async fn start(mode: Mode) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     if let Ok(url) = std::env::var(mode.url_variable()) {
         return Running { base_url: url.trim_end_matches('/').to_owned(), _process: None };
     }
-    tokio::task::spawn_blocking(move || start_process(mode)).await.unwrap()
+    start_on("sqlite:conformance.db", mode).await
 }
 
-fn start_process(mode: Mode) -> Running {
+/// Starts the service on a free port, with the store at this URL.
+pub async fn start_on(store_url: &str, mode: Mode) -> Running {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let store_url = store_url.to_owned();
+    tokio::task::spawn_blocking(move || start_process(&store_url, mode)).await.unwrap()
+}
+
+fn start_process(store_url: &str, mode: Mode) -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let store = std::env::var("BK_PLUGIN_CONFORMANCE_STORE_URL");
     let mut child = Command::new(env!("CARGO_BIN_EXE_reference-plugins"))
         .current_dir(folder.path())
         .env("PORT", "0")
-        .env("BK_PLUGIN_STORE_URL", store.as_deref().unwrap_or("sqlite:conformance.db"))
+        .env("BK_PLUGIN_STORE_URL", store_url)
         .env("BK_PLUGIN_LOG", "info")
         .env_remove("TZ")
         .env_remove("BKPAAS_APP_ID")
