@@ -6,7 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use futures::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::{Engine, Handled};
 use crate::queue::{Delivery, Message, Queue};
@@ -40,7 +41,9 @@ const DELETE_ATTEMPTS: u32 = 5;
 /// that ran beside the one to blame would be one, and they would all wait for each other.
 const SUSPECT_AFTER: u32 = 2;
 /// When a suspect comes again while another runs.
-const SET_ASIDE: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
+const SET_ASIDE: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
+/// What suspects that are set aside together are kept apart by: each of them is to find nobody running.
+const APART: Duration = Duration::from_millis(500);
 
 impl Worker {
     /// A worker on `queue`.
@@ -51,9 +54,8 @@ impl Worker {
     /// Works until `shutdown`, then lets the steps that run come to their end.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let room = Arc::new(Semaphore::new(self.options.concurrency));
-        let suspects = Arc::new(Semaphore::new(1));
         tokio::select! {
-            () = self.receive_forever(&room, &suspects) => {}
+            () = self.receive_forever(&room) => {}
             () = shutdown => {}
         }
         let running = self.options.concurrency - room.available_permits();
@@ -65,7 +67,8 @@ impl Worker {
         let _ = room.acquire_many(all).await;
     }
 
-    async fn receive_forever(&self, room: &Arc<Semaphore>, suspects: &Arc<Semaphore>) {
+    async fn receive_forever(&self, room: &Arc<Semaphore>) {
+        let alone = Arc::new(Semaphore::new(1));
         let mut failures = 0;
         loop {
             // Wait for room before receiving: a message that waits here loses its visibility time.
@@ -75,9 +78,7 @@ impl Worker {
             match self.queue.receive(max, LONGEST_WAIT).await {
                 Ok(deliveries) => {
                     failures = 0;
-                    for delivery in deliveries {
-                        self.start(delivery, room, suspects).await;
-                    }
+                    self.start_all(deliveries, room, &alone).await;
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot receive messages, trying again");
@@ -88,35 +89,49 @@ impl Worker {
         }
     }
 
-    async fn start(&self, delivery: Delivery, room: &Arc<Semaphore>, suspects: &Arc<Semaphore>) {
+    /// Starts what was received: of the suspects one at most, and none while another runs.
+    async fn start_all(&self, deliveries: Vec<Delivery>, room: &Arc<Semaphore>, alone: &Arc<Semaphore>) {
+        let (mut suspects, fresh): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_suspect);
+        suspects.sort_by_key(|suspect| suspect.message.put_backs());
+        let chosen =
+            Arc::clone(alone).try_acquire_owned().ok().and_then(|alone| Some((suspects.pop()?, alone)));
+        // Set aside first: were they still here when the process dies, they would count one more crash.
+        let apart = (0..).map(|number| APART * number);
+        join_all(suspects.iter().rev().zip(apart).map(|(suspect, apart)| self.set_aside(suspect, apart)))
+            .await;
+        for delivery in fresh {
+            self.start(delivery, room, None).await;
+        }
+        if let Some((suspect, alone)) = chosen {
+            self.start(suspect, room, Some(alone)).await;
+        }
+    }
+
+    async fn start(&self, delivery: Delivery, room: &Arc<Semaphore>, alone: Option<OwnedSemaphorePermit>) {
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { return };
-        let (engine, queue, suspects) =
-            (Arc::clone(&self.engine), Arc::clone(&self.queue), Arc::clone(suspects));
+        let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
         tokio::spawn(async move {
-            let Delivery { message, receive_count, .. } = &delivery;
-            let handled = if is_suspect(message, *receive_count) {
-                match suspects.try_acquire() {
-                    Ok(_alone) => engine.handle(message, *receive_count).await,
-                    // Another one runs: this one must not die of it, too.
-                    Err(_) => {
-                        let delay = SET_ASIDE.delay(message.put_backs());
-                        engine.set_aside(message, *receive_count, delay).await
-                    }
-                }
-            } else {
-                engine.handle(message, *receive_count).await
-            };
+            let handled = engine.handle(&delivery.message, delivery.receive_count).await;
             if handled == Handled::Delete {
                 delete(&*queue, &delivery).await;
             }
-            drop(permit);
+            drop((permit, alone));
         });
+    }
+
+    async fn set_aside(&self, suspect: &Delivery, apart: Duration) {
+        let Delivery { message, receive_count, .. } = suspect;
+        let delay = SET_ASIDE.delay(message.put_backs()) + apart;
+        if self.engine.set_aside(message, *receive_count, delay).await == Handled::Delete {
+            delete(&*self.queue, suspect).await;
+        }
     }
 }
 
 /// Whether it may be what its last runners died of. (Posting a finish callback kills nobody.)
-fn is_suspect(message: &Message, receive_count: u32) -> bool {
-    matches!(message, Message::WakeUp(_)) && message.crashes(receive_count) >= SUSPECT_AFTER
+fn is_suspect(delivery: &Delivery) -> bool {
+    let Delivery { message, receive_count, .. } = delivery;
+    matches!(message, Message::WakeUp(_)) && message.crashes(*receive_count) >= SUSPECT_AFTER
 }
 
 /// Deletes a message that was handled. One that cannot be deleted comes again and finds its work done.

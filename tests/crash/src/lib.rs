@@ -108,7 +108,8 @@ impl Plugin for Dying {
 
     async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
         match cx.event() {
-            Event::Invoked => Ok(Next::poll(Duration::ZERO)),
+            // Not before the caller has its answer.
+            Event::Invoked => Ok(Next::poll(Duration::from_millis(500))),
             _ => std::process::abort(),
         }
     }

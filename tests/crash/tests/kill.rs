@@ -153,7 +153,7 @@ async fn a_step_that_kills_the_process_ends_in_fail() {
 async fn a_step_that_kills_the_process_takes_no_other_with_it() {
     let mut server = Server::start().await;
     let journal_file = server.path("journal");
-    let inputs = json!({"journal": journal_file, "times": 1, "interval": 0, "work": 300});
+    let inputs = json!({"journal": journal_file, "times": 1, "interval": 400, "work": 600});
     let mut beside = Vec::new();
     // Their second steps are long enough to be running whenever the killer is.
     for answer in futures::future::join_all((0..8).map(|_| server.invoke("1.0.0", inputs.clone()))).await {
