@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct CommandLine {
+    /// What the process does, in place of BK_PLUGIN_ROLE: web, worker or all
+    #[arg(long)]
+    pub(crate) role: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -17,6 +20,12 @@ pub(crate) enum Command {
     Apigw {
         #[command(subcommand)]
         command: Apigw,
+    },
+    /// Takes over the invocations that a Python deployment of this app has left unfinished in its database
+    ImportPython {
+        /// Print what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -10,6 +10,7 @@ mod command_line;
 mod health;
 mod hostname;
 mod housekeeping;
+mod import_python;
 mod log;
 mod log_files;
 mod measured;
@@ -98,11 +99,20 @@ pub fn main(project: Project) -> ExitCode {
 
 /// As [`main`], with variables of the caller's own: for servers with defaults of theirs.
 pub fn main_with(project: Project, variables: impl Fn(&str) -> Option<String>) -> ExitCode {
-    let (what, done) = match CommandLine::parse().command {
+    let CommandLine { role, command } = CommandLine::parse();
+    let variables = |name: &str| match (name, &role) {
+        ("BK_PLUGIN_ROLE", Some(role)) => Some(role.clone()),
+        _ => variables(name),
+    };
+    let (what, done) = match command {
         None => ("the server cannot start", start(project, &variables).map_err(|error| error.to_string())),
         Some(Command::Apigw { command }) => {
             let said = apigw::run(command, &variables).map(|text| say(&text));
             ("the gateway command failed", said.map_err(|error| error.to_string()))
+        }
+        Some(Command::ImportPython { dry_run }) => {
+            let said = import_python::run(project, dry_run, &variables).map(|text| say(&text));
+            ("the import failed", said.map_err(|error| error.to_string()))
         }
     };
     match done {

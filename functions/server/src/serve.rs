@@ -35,7 +35,8 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
     let listener = listen(&settings).await?;
     let metrics = Metrics::install()?;
     let measured = Arc::new(Measured(store.clone()));
-    let engine = Arc::new(engine(registry, &settings, &measured, &listener)?);
+    let port = listener.local_addr().map_or(settings.port, |address| address.port());
+    let engine = Arc::new(engine(registry, &settings, &measured, port)?);
     announce(&engine, &settings, &listener);
 
     let stopping = stop_signal();
@@ -77,20 +78,18 @@ async fn listen(settings: &ServerSettings) -> Result<TcpListener, StartError> {
     TcpListener::bind(&address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-fn engine(
+pub(crate) fn engine(
     registry: Registry,
     settings: &ServerSettings,
     store: &Arc<Measured>,
-    listener: &TcpListener,
+    port: u16,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
     let own: Vec<&str> = shared.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
     let secret = app_secret::of(settings)?;
     let keys = CallbackKeys::new(secret.expose_secret(), &own, shared.callback_lifetime)?;
-    let callback_base = shared.callback_base.clone().unwrap_or_else(|| {
-        let port = listener.local_addr().map_or(settings.port, |address| address.port());
-        format!("http://127.0.0.1:{port}/bk_plugin")
-    });
+    let own_base = || format!("http://127.0.0.1:{port}/bk_plugin");
+    let callback_base = shared.callback_base.clone().unwrap_or_else(own_base);
     let destinations = shared.destinations.clone();
     let destinations = if shared.development { destinations.and_loopback() } else { destinations };
     let finish_callbacks = HttpFinishCallbackClient::new(destinations, shared.authorities.clone());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bk_plugin_kit::secrecy::SecretString;
 use bk_plugin_kit::settings::Reader;
 use bk_plugin_sql::Store;
-use bk_plugin_sql::mysql::{ClientCertificate, MysqlAddress, MysqlOptions, MysqlStore, Tls};
+use bk_plugin_sql::mysql::{self, ClientCertificate, MysqlAddress, MysqlOptions, MysqlStore, Tls};
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 
 use crate::StartError;
@@ -112,12 +112,22 @@ impl StoreSettings {
                     SqliteOptions { visibility_timeout, largest_record, ..SqliteOptions::default() };
                 Ok(Arc::new(SqliteStore::open(path, options).await?))
             }
-            Self::Mysql(address) => {
-                let options = MysqlOptions { visibility_timeout, largest_record, ..MysqlOptions::default() };
-                Ok(Arc::new(MysqlStore::open(address, options).await?))
-            }
+            Self::Mysql(address) => Ok(Arc::new(open_mysql(address, settings).await?)),
         }
     }
+}
+
+/// Opens a database that processes share.
+pub(crate) async fn open_mysql(
+    address: &MysqlAddress,
+    settings: &ServerSettings,
+) -> Result<MysqlStore, mysql::OpenError> {
+    let options = MysqlOptions {
+        visibility_timeout: settings.shared.limits.visibility_timeout(),
+        largest_record: settings.state_limit,
+        ..MysqlOptions::default()
+    };
+    MysqlStore::open(address, options).await
 }
 
 impl Default for StoreSettings {

@@ -16,6 +16,7 @@ mod address;
 mod database;
 mod mailbox;
 mod open;
+mod python;
 mod queue;
 mod statement;
 mod table;
@@ -32,6 +33,7 @@ use sqlx::MySqlPool;
 
 pub use address::{ClientCertificate, InvalidUrl, MysqlAddress, Tls};
 pub use open::OpenError;
+pub use python::PythonError;
 
 use crate::client::Client;
 use crate::{QueueDepth, Store};

@@ -1,0 +1,126 @@
+//! `server import-python`: takes over the invocations that a Python deployment of the same app has left unfinished in
+//! the same database.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bk_plugin_kit::engine::Adopted;
+use bk_plugin_kit::project::{Project, ProjectErrors, Registry};
+use bk_plugin_kit::record::Record;
+use bk_plugin_kit::settings::SettingErrors;
+use bk_plugin_kit::table::StoreError;
+use bk_plugin_sql::Store as _;
+use bk_plugin_sql::mysql::{OpenError, PythonError};
+
+use crate::measured::Measured;
+use crate::settings::ServerSettings;
+use crate::store::{StoreSettings, open_mysql};
+use crate::{StartError, log, serve};
+
+/// Why nothing was taken over, or not everything. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImportError {
+    #[error("settings are wrong: {0}")]
+    Settings(#[from] SettingErrors),
+    #[error("the plugin project is wrong: {0}")]
+    Project(#[from] ProjectErrors),
+    #[error(
+        "the store is a SQLite file, and a Python deployment's invocations are in its MySQL database: name that in \
+         BK_PLUGIN_STORE_URL or MYSQL_HOST and so on"
+    )]
+    NoMysql,
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Python(#[from] PythonError),
+    #[error(transparent)]
+    Engine(#[from] StartError),
+    /// What was done with each.
+    #[error("not everything is taken over; what is not here is still in the table schedule_schedule\n{0}")]
+    Left(Report),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// What was done with each invocation, in a line of its own, and how many there were.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    lines: String,
+    taken_over: usize,
+    here_before: usize,
+    left: usize,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lines, taken_over, here_before, left } = self;
+        write!(f, "{lines}taken over: {taken_over}, here before: {here_before}, left: {left}")
+    }
+}
+
+impl Report {
+    fn add(&mut self, record: &Record, adopted: Adopted, dry_run: bool) {
+        let (count, word) = match adopted {
+            Adopted::Now if dry_run => (&mut self.taken_over, "would be taken over"),
+            Adopted::Now => (&mut self.taken_over, "taken over"),
+            Adopted::Before => (&mut self.here_before, "here before"),
+            Adopted::UnknownVersion => (&mut self.left, "left: its version is not in this project"),
+        };
+        *count += 1;
+        let Record { trace_id, plugin_version, state, .. } = record;
+        // Writing to a String does not fail.
+        let _ = writeln!(self.lines, "{trace_id} {plugin_version} {}: {word}", state.name());
+    }
+
+    fn add_unreadable(&mut self, error: &StoreError) {
+        self.left += 1;
+        let _ = writeln!(self.lines, "left: {error}");
+    }
+
+    fn finish(self) -> Result<String, ImportError> {
+        if self.left == 0 { Ok(self.to_string()) } else { Err(ImportError::Left(self)) }
+    }
+}
+
+/// Takes over what can be, and says what was done with each; with `dry_run` it says what would be done.
+pub(crate) fn run(
+    project: Project,
+    dry_run: bool,
+    variables: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, ImportError> {
+    let settings = ServerSettings::read(variables)?;
+    log::to_stderr(settings.log.clone());
+    let registry = project.build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(ImportError::Runtime)?.block_on(import(registry, dry_run, &settings))
+}
+
+async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) -> Result<String, ImportError> {
+    let StoreSettings::Mysql(address) = &settings.store else { return Err(ImportError::NoMysql) };
+    let store = Arc::new(open_mysql(address, settings).await?);
+    let found = store.python_invocations().await?;
+    // No step is run here, so no URL with this port is handed out.
+    let engine = serve::engine(registry, settings, &Arc::new(Measured(store.clone())), settings.port)?;
+    let mut report = Report::default();
+    for record in found {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                report.add_unreadable(&error);
+                continue;
+            }
+        };
+        let known = engine.registry().versions().contains(&record.plugin_version);
+        let adopted = match dry_run {
+            true if known => Ok(Adopted::Now),
+            true => Ok(Adopted::UnknownVersion),
+            false => engine.adopt(record.clone()).await,
+        };
+        match adopted {
+            Ok(adopted) => report.add(&record, adopted, dry_run),
+            Err(error) => report.add_unreadable(&error),
+        }
+    }
+    store.close().await;
+    report.finish()
+}
