@@ -8,7 +8,7 @@ use bk_plugin_kit::engine::Adopted;
 use bk_plugin_kit::project::{Project, ProjectErrors, Registry};
 use bk_plugin_kit::record::Record;
 use bk_plugin_kit::settings::SettingErrors;
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_kit::table::{StoreError, Table as _};
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::mysql::{OpenError, PythonError};
 
@@ -110,11 +110,16 @@ async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) ->
                 continue;
             }
         };
-        let known = engine.registry().versions().contains(&record.plugin_version);
-        let adopted = match dry_run {
-            true if known => Ok(Adopted::Now),
-            true => Ok(Adopted::UnknownVersion),
-            false => engine.adopt(record.clone()).await,
+        let adopted = if dry_run {
+            let known = engine.registry().versions().contains(&record.plugin_version);
+            let here = store.read(&record.trace_id).await;
+            here.map(|here| match here {
+                _ if !known => Adopted::UnknownVersion,
+                Some(_) => Adopted::Before,
+                None => Adopted::Now,
+            })
+        } else {
+            engine.adopt(record.clone()).await
         };
         match adopted {
             Ok(adopted) => report.add(&record, adopted, dry_run),

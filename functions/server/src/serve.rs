@@ -31,7 +31,11 @@ use crate::{StartError, app_secret, health, housekeeping, traces};
 /// Serves until the process is told to stop.
 pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Log) -> Result<(), StartError> {
     let shared = &settings.shared;
-    let store = settings.store.open(&settings).await?;
+    let mut stopping = stop_signal();
+    let store = tokio::select! {
+        store = settings.store.open(&settings) => store?,
+        _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+    };
     let listener = listen(&settings).await?;
     let metrics = Metrics::install()?;
     let measured = Arc::new(Measured(store.clone()));
@@ -39,19 +43,23 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
     let engine = Arc::new(engine(registry, &settings, &measured, port)?);
     announce(&engine, &settings, &listener);
 
-    let stopping = stop_signal();
     let working = settings.role.runs_later_steps().then(|| {
         let worker = Worker::new(Arc::clone(&engine), measured, settings.worker);
         tokio::spawn(worker.run(stopped(stopping.clone())))
     });
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
     let service = service(&engine, &settings)?;
-    service.fetch_public_key();
+    if settings.role.answers_callers() {
+        service.fetch_public_key();
+    }
     let counted = tokio::spawn(metrics.clone().keep());
-    let operators = health::routes(Arc::clone(&engine)).merge(metrics.routes(store.clone()));
+    let operators =
+        health::routes(Arc::clone(&engine), stopping.clone()).merge(metrics.routes(store.clone()));
     let traced = option_layer(settings.traces.is_some().then_some(TracedRequests));
     let routes = Shared::new(traced.layer(routes(&service, operators, settings.role, log)));
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped(stopping.clone()));
+    // Whoever sends callers here hears of the stop a moment later.
+    let delay = settings.shutdown_delay;
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped_for(stopping.clone(), delay));
     tokio::select! {
         served = serving.into_future() => {
             if let Err(error) = served {
@@ -59,7 +67,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
             }
         }
         // A client that never sends the rest of its request must not hold the process.
-        () = stopped_for(stopping, shared.limits.lease()) => tracing::warn!("connections that do not end are cut"),
+        () = stopped_for(stopping, delay + shared.limits.lease()) => tracing::warn!("connections that do not end are cut"),
     }
     // Requests have been answered; the steps that run come to their end, then nobody needs the store.
     service.finish_steps().await;

@@ -2,6 +2,8 @@
 
 use bk_plugin_apigw::settings::Connection;
 use bk_plugin_kit::protocol::Admission;
+use std::time::Duration;
+
 use bk_plugin_kit::settings::{self, Reader, SettingErrors, Settings};
 use bk_plugin_kit::worker::WorkerOptions;
 
@@ -27,6 +29,8 @@ pub struct ServerSettings {
     pub apigw: Option<Connection>,
     /// BK_PLUGIN_ROLE: what this process does.
     pub role: Role,
+    /// BK_PLUGIN_SHUTDOWN_DELAY: how long callers are still answered after the process was told to stop.
+    pub shutdown_delay: Duration,
     /// BK_PLUGIN_CONCURRENCY.
     pub worker: WorkerOptions,
     /// BK_PLUGIN_LOG: what is logged, as tracing-subscriber's EnvFilter reads it.
@@ -87,6 +91,11 @@ impl ServerSettings {
                 _ => None,
             },
             role: Role::read(&mut reader),
+            shutdown_delay: Duration::from_secs(reader.number(
+                "BK_PLUGIN_SHUTDOWN_DELAY",
+                if shared.development { 0 } else { 5 },
+                0..=600,
+            )),
             worker,
             log: settings::log(&mut reader),
             log_files: LogFiles::read(&mut reader, &shared.app_id),

@@ -31,7 +31,7 @@ pub async fn plan(api: &Api, registration: Registration) -> Result<Plan, ApiErro
         Err(error) => return Err(error),
         Ok(_) => Some(Found {
             granted: api.granted_apps().await?,
-            released: api.released(&registration.stage_name).await?,
+            released: api.released(&registration.stage_name).await,
             has_version: api.has_version(&registration.version).await?,
         }),
     };

@@ -215,7 +215,9 @@ fn boolean(reader: &mut Reader<'_>, name: &'static str, default: bool) -> bool {
 }
 
 fn is_official(reader: &mut Reader<'_>, gateway: &str) -> bool {
-    let official = boolean(reader, "BK_APIGW_IS_OFFICIAL", false);
+    // The reference writes the gateway's numbers: 1 is official, 10 is not.
+    let is_ten = reader.text("BK_APIGW_IS_OFFICIAL").as_deref() == Some("10");
+    let official = !is_ten && boolean(reader, "BK_APIGW_IS_OFFICIAL", false);
     if official && !gateway.starts_with("bk-") {
         let problem = format!("is true, but the gateway is called {gateway:?}: official ones begin with bk-");
         reader.wrong("BK_APIGW_IS_OFFICIAL", problem);

@@ -304,7 +304,8 @@ fn callback_base(reader: &mut Reader<'_>, environment: &str) -> Option<String> {
             _ => reader.wrong(name, format!("{url:?} is not an http or https URL")),
         }
         let url = url.trim_end_matches('/');
-        let path = if name == "BK_PLUGIN_CALLBACK_HOST" { environment } else { "bk_plugin" };
+        let stage = reader.text("BK_APIGW_STAGE_NAME").unwrap_or_else(|| environment.to_owned());
+        let path = if name == "BK_PLUGIN_CALLBACK_HOST" { &*stage } else { "bk_plugin" };
         return Some(format!("{url}/{path}"));
     }
     None
@@ -370,6 +371,8 @@ mod tests {
         let gateway = ("BK_PLUGIN_CALLBACK_HOST", "https://gw.example.com/api/bp-demo/");
         let base = |variables: &[(&str, &str)]| read(variables).unwrap().callback_base;
         assert_eq!(base(&[gateway]).unwrap(), "https://gw.example.com/api/bp-demo/dev");
+        let stage = ("BK_APIGW_STAGE_NAME", "canary");
+        assert_eq!(base(&[gateway, stage]).unwrap(), "https://gw.example.com/api/bp-demo/canary");
         let public = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
         assert_eq!(base(&[public]).unwrap(), "https://plugin.example.com/bk_plugin");
         assert_eq!(base(&[]), None);

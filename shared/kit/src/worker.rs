@@ -3,6 +3,7 @@
 //! (On AWS Lambda the event source mapping is the worker.)
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::{Engine, Handled};
 use crate::queue::{Delivery, Message, Queue};
-use crate::table::BackOff;
+use crate::table::{BackOff, StoreError};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +55,28 @@ impl Worker {
     /// Works until `shutdown`, then lets the steps that run come to their end.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let room = Arc::new(Semaphore::new(self.options.concurrency));
-        tokio::select! {
-            () = self.receive_forever(&room) => {}
-            () = shutdown => {}
+        let alone = Arc::new(Semaphore::new(1));
+        let mut shutdown = pin!(shutdown);
+        let mut failures = 0;
+        loop {
+            // What was received is started, come what may: it has been counted as received.
+            let received = tokio::select! {
+                received = self.receive(&room) => received,
+                () = &mut shutdown => break,
+            };
+            match received {
+                Ok(deliveries) => {
+                    failures = 0;
+                    self.start_all(deliveries, &room, &alone).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot receive messages, trying again");
+                    tokio::select! {
+                        () = tokio::time::sleep(RECEIVE_AGAIN.delay(failures)) => failures += 1,
+                        () = &mut shutdown => break,
+                    }
+                }
+            }
         }
         let running = self.options.concurrency - room.available_permits();
         if running > 0 {
@@ -67,26 +87,12 @@ impl Worker {
         let _ = room.acquire_many(all).await;
     }
 
-    async fn receive_forever(&self, room: &Arc<Semaphore>) {
-        let alone = Arc::new(Semaphore::new(1));
-        let mut failures = 0;
-        loop {
-            // Wait for room before receiving: a message that waits here loses its visibility time.
-            let Ok(first) = room.acquire().await else { return };
-            let max = 1 + room.available_permits();
-            drop(first);
-            match self.queue.receive(max, LONGEST_WAIT).await {
-                Ok(deliveries) => {
-                    failures = 0;
-                    self.start_all(deliveries, room, &alone).await;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot receive messages, trying again");
-                    tokio::time::sleep(RECEIVE_AGAIN.delay(failures)).await;
-                    failures += 1;
-                }
-            }
-        }
+    /// As many messages as there is room for: one that waits here loses its visibility time.
+    async fn receive(&self, room: &Semaphore) -> Result<Vec<Delivery>, StoreError> {
+        let first = room.acquire().await;
+        let max = 1 + room.available_permits();
+        drop(first);
+        self.queue.receive(max, LONGEST_WAIT).await
     }
 
     /// Starts what was received: of the suspects one at most, and none while another runs.

@@ -172,19 +172,30 @@ impl<D: Database> Writer<D> {
             Ok(done) => self.answer(batch, done),
             Err(Failure::Statement(error)) if batch.len() + usize::from(wanted > 0) > 1 => {
                 tracing::warn!(%error, jobs = batch.len(), "a transaction of several jobs failed; each is tried alone");
-                for single in batch.into_singles() {
-                    self.process_alone(single, 0).await;
-                }
-                self.process_alone(Batch::default(), wanted).await;
+                self.process_singly(batch, wanted).await;
             }
             Err(Failure::Statement(error) | Failure::Transaction(error)) => self.fail(batch, wanted, error),
         }
     }
 
-    async fn process_alone(&mut self, batch: Batch, wanted: usize) {
-        match self.transact(&batch, wanted).await {
-            Ok(done) => self.answer(batch, done),
-            Err(Failure::Statement(error) | Failure::Transaction(error)) => self.fail(batch, wanted, error),
+    /// One job after the other, until the database takes none any more: then nobody waits for the rest.
+    async fn process_singly(&mut self, batch: Batch, wanted: usize) {
+        let receive = std::iter::once((Batch::default(), wanted));
+        let mut away = None;
+        for (single, wanted) in batch.into_singles().map(|single| (single, 0)).chain(receive) {
+            if let Some(error) = &away {
+                self.fail_for(single, wanted, error);
+                continue;
+            }
+            match self.transact(&single, wanted).await {
+                Ok(done) => self.answer(single, done),
+                Err(Failure::Statement(error)) => self.fail(single, wanted, error),
+                Err(Failure::Transaction(error)) => {
+                    let error = Arc::new(error);
+                    self.fail_for(single, wanted, &error);
+                    away = Some(error);
+                }
+            }
         }
     }
 
@@ -235,7 +246,10 @@ impl<D: Database> Writer<D> {
 
     fn fail(&mut self, batch: Batch, wanted: usize, error: sqlx::Error) {
         tracing::error!(%error, "the database did not take a change");
-        let error = Arc::new(error);
+        self.fail_for(batch, wanted, &Arc::new(error));
+    }
+
+    fn fail_for(&mut self, batch: Batch, wanted: usize, error: &Arc<sqlx::Error>) {
         let failed = || store_error(error.clone());
         if wanted > 0 {
             self.parked.drain(..).for_each(|parked| drop(parked.answer.send(Err(failed()))));

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bk_plugin_sql::mysql::MysqlAddress;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use tempfile::TempDir;
 
@@ -150,6 +150,7 @@ impl MariaDb {
             .host("127.0.0.1")
             .port(self.port)
             .username("root")
+            .ssl_mode(MySqlSslMode::Disabled)
             .disable_statement_logging()
     }
 

@@ -80,9 +80,7 @@ impl Destination {
 /// Why a callback is not sent. Whoever looks into it has to know which host it was.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Forbidden {
-    #[error(
-        "finish callbacks may not be sent to {0}: an address of this machine, a link-local or a metadata one"
-    )]
+    #[error("finish callbacks may not be sent to {0}: a loopback, a link-local or a metadata address")]
     Address(String),
     #[error("finish callbacks may not be sent to {0}: BK_PLUGIN_FINISH_CALLBACK_HOSTS does not list it")]
     NotListed(String),
@@ -143,8 +141,9 @@ impl Destinations {
                     || v6.is_unicast_link_local()
                     || v6.is_unspecified()
                     || v6.is_multicast()
-                    // AWS' metadata service over IPv6.
-                    || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+                    // AWS' own services at an instance, and the metadata service of Google Cloud.
+                    || v6.segments().starts_with(&[0xfd00, 0xec2])
+                    || v6 == Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)
             }
         }
     }
@@ -155,8 +154,7 @@ impl Destinations {
             || address.is_unspecified()
             || address.is_broadcast()
             || address.is_multicast()
-            // The metadata service of Alibaba Cloud.
-            || address == Ipv4Addr::new(100, 100, 100, 200)
+            || METADATA.contains(&address)
     }
 
     fn reaches_loopback(&self, address: IpAddr) -> bool {
@@ -164,6 +162,10 @@ impl Destinations {
             || self.listed.iter().flat_map(|listed| listed.iter()).any(|one| one.has_address(address))
     }
 }
+
+/// Metadata services at addresses that are not link-local: of Alibaba Cloud, Azure and Oracle Cloud.
+const METADATA: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
 /// The IPv4 address that an IPv6 one leads to: NAT64 (64:ff9b::/96) or 6to4 (2002::/16).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
@@ -200,6 +202,10 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "168.63.129.16",
+            "192.0.0.192",
             "255.255.255.255",
         ] {
             assert!(development.forbids(address.parse().unwrap()), "{address}");

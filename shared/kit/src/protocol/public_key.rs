@@ -84,6 +84,9 @@ struct State {
 /// Between two fetches, whatever callers send.
 const BETWEEN_FETCHES: Duration = Duration::from_mins(1);
 
+/// The same, as long as there is no key: everybody is refused until then.
+const UNTIL_THE_FIRST: Duration = Duration::from_secs(2);
+
 /// How long a fetch may take, and so how long anyone waits for one.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,14 +101,15 @@ impl LatestKey {
         self.state.borrow().key.clone()
     }
 
-    /// Begins to fetch the key, unless that was done within the last minute.
+    /// Begins to fetch the key, unless that was done within the last minute (without any key: the last moments).
     ///
     /// A task of its own does it: a caller that hangs up must not end what others wait for.
     pub(super) fn fetch(&self, now: Timestamp) {
         let Some(source) = &self.source else { return };
         let begun = self.state.send_if_modified(|state| {
             // A time after now was of a clock that has been set back.
-            let lately = state.fetched_at.is_some_and(|at| at <= now && now.since(at) < BETWEEN_FETCHES);
+            let pause = if state.key.is_some() { BETWEEN_FETCHES } else { UNTIL_THE_FIRST };
+            let lately = state.fetched_at.is_some_and(|at| at <= now && now.since(at) < pause);
             if lately || state.is_fetching {
                 return false;
             }

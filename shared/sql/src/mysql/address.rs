@@ -158,8 +158,8 @@ impl Session {
     pub(super) fn statements(self) -> &'static str {
         match self {
             Self::Writing => {
-                "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = 60, \
-                     innodb_lock_wait_timeout = 3, lock_wait_timeout = 5, autocommit = 0; \
+                "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = 15, \
+                     innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, autocommit = 0; \
                  SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
             }
             Self::Reading => {

@@ -60,6 +60,7 @@ struct Writing {
 /// A transaction that was not made.
 struct Interrupted {
     error: sqlx::Error,
+    trouble: Trouble,
     /// Nobody knows whether it was made.
     committing: bool,
 }
@@ -84,7 +85,8 @@ impl MysqlDatabase {
     }
 
     async fn attempt(&mut self, batch: &Batch, wanted: usize, now: Timestamp) -> Result<Done, Interrupted> {
-        let before = |error| Interrupted { error, committing: false };
+        // Whatever the server says to someone who connects, no statement is to blame.
+        let before = |error| Interrupted { error, trouble: Trouble::Connection, committing: false };
         self.connected().await.map_err(before)?;
         let Some(session) = &mut self.session else { return Err(before(timed_out("connect"))) };
         self.receives |= wanted > 0;
@@ -122,7 +124,7 @@ impl MysqlDatabase {
             }
             Err((error, committing)) => {
                 self.mailbox.put_back(due);
-                Err(Interrupted { error, committing })
+                Err(Interrupted { trouble: Trouble::of(&error), error, committing })
             }
         }
     }
@@ -147,14 +149,14 @@ impl Database for MysqlDatabase {
         let (mut attempts, begun) = (0, Instant::now());
         loop {
             attempts += 1;
-            let Interrupted { error, committing } = match self.attempt(batch, wanted, now).await {
+            let Interrupted { error, trouble, committing } = match self.attempt(batch, wanted, now).await {
                 Ok(done) => {
                     self.failures = 0;
                     return Ok(done);
                 }
                 Err(interrupted) => interrupted,
             };
-            match Trouble::of(&error) {
+            match trouble {
                 Trouble::Conflict => {
                     self.roll_back().await;
                     if attempts == ATTEMPTS || begun.elapsed() > ATTEMPTS_TIME {

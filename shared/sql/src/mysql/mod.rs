@@ -18,6 +18,7 @@ mod mailbox;
 mod open;
 mod python;
 mod queue;
+mod readers;
 mod statement;
 mod table;
 mod trouble;
@@ -29,12 +30,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bk_plugin_kit::clock::{Clock, SystemClock, Timestamp};
 use bk_plugin_kit::table::StoreError;
-use sqlx::MySqlPool;
 
 pub use address::{ClientCertificate, InvalidUrl, MysqlAddress, Tls};
 pub use open::OpenError;
 pub use python::PythonError;
 
+use self::readers::Readers;
 use crate::client::Client;
 use crate::{QueueDepth, Store};
 
@@ -77,7 +78,7 @@ impl fmt::Debug for MysqlOptions {
 pub struct MysqlStore {
     address: MysqlAddress,
     writer: Client,
-    readers: MySqlPool,
+    readers: Readers,
 }
 
 impl MysqlStore {
@@ -119,7 +120,10 @@ impl Store for MysqlStore {
     }
 
     async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError> {
-        database::in_time(queue::depth(&self.readers, now)).await
+        let mut reader = self.readers.lend().await?;
+        let depth = database::in_time(queue::depth(&mut reader, now)).await?;
+        reader.give_back();
+        Ok(depth)
     }
 
     async fn close(&self) {

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bk_plugin_kit::table::BackOff;
+use sqlx::Connection as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions};
-use sqlx::{Connection as _, Executor as _, MySqlPool};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 
-use super::address::{MysqlAddress, Session, connect};
+use super::address::{MysqlAddress, connect};
 use super::database::{MysqlDatabase, jittered, largest_record, packet};
+use super::readers::Readers;
 use super::trouble::{Trouble, number};
 use super::{MysqlOptions, MysqlStore};
 use crate::client::Client;
@@ -19,12 +20,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
 
 /// The author's own tables, or another framework's, may be in the same database.
 const MIGRATIONS_TABLE: &str = "bk_plugin_migrations";
-
-/// Readers at the same time. They read one record each.
-const READERS: u32 = 4;
-
-/// How long a reader waits for a connection.
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// How long a process waits for others that bring the schema up to date.
 const LOCK_SECONDS: i64 = 60;
@@ -103,8 +98,19 @@ pub enum OpenError {
 
 /// Opens the store; see [`MysqlStore::open`].
 pub(super) async fn open(address: &MysqlAddress, options: MysqlOptions) -> Result<MysqlStore, OpenError> {
-    let connect = address.connect_options();
-    let packet = prepare_patiently(address, &connect, options.patience).await?;
+    let mut connect = address.connect_options();
+    let packet = match prepare_patiently(address, &connect, options.patience).await {
+        // A server that offers what is too old for this program (MySQL 5.7 by default), and nobody asks for it.
+        Err(OpenError::Tls { source, .. }) if matches!(connect.get_ssl_mode(), MySqlSslMode::Preferred) => {
+            tracing::warn!(
+                error = %source, database = %address,
+                "no encrypted connection to the database, so it is not encrypted; set ssl-mode to have it refused"
+            );
+            connect = connect.ssl_mode(MySqlSslMode::Disabled);
+            prepare_patiently(address, &connect, options.patience).await?
+        }
+        prepared => prepared?,
+    };
     let largest = largest_record(&options, packet);
     if largest < options.largest_record {
         tracing::warn!(
@@ -112,23 +118,10 @@ pub(super) async fn open(address: &MysqlAddress, options: MysqlOptions) -> Resul
             "the server takes records of {largest} bytes at most; raise its max_allowed_packet for larger ones"
         );
     }
-    let readers = readers(connect.clone());
+    let readers = Readers::new(connect.clone());
     let clock = options.clock.clone();
     let writer = Client::new(Writer::start(MysqlDatabase::new(connect, options), clock.clone()), clock);
     Ok(MysqlStore { address: address.clone(), writer, readers })
-}
-
-fn readers(connect: MySqlConnectOptions) -> MySqlPool {
-    MySqlPoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(LONGEST_WAIT)
-        .idle_timeout(Duration::from_mins(5))
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                connection.execute(sqlx::raw_sql(Session::Reading.statements())).await.map(drop)
-            })
-        })
-        .connect_lazy_with(connect)
 }
 
 /// Brings the schema up to date, if need be when the database has come back. Returns `max_allowed_packet`.
@@ -168,6 +161,14 @@ async fn migrate(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
     if locked != Some(1) {
         let busy = "another process has been changing the schema for a minute";
         return Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, busy)).into());
+    }
+    let logged: String = sqlx::query_scalar("SELECT IF(@@log_bin, @@binlog_format, 'none')")
+        .fetch_one(&mut *connection)
+        .await?;
+    if logged == "STATEMENT" {
+        return Err(MigrateError::Source(
+            "it has binlog_format=STATEMENT, which allows no transactions in READ COMMITTED; set ROW or MIXED".into(),
+        ));
     }
     connection.ensure_migrations_table(MIGRATIONS_TABLE).await?;
     sqlx::query("DELETE FROM bk_plugin_migrations WHERE NOT success AND version <= ?")

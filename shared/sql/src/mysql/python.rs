@@ -27,7 +27,10 @@ pub enum PythonError {
     /// No Python deployment has been here.
     #[error("there is no table schedule_schedule: the database is not that of a Python deployment")]
     NoTable,
-    /// The database does not answer, or not as Django's.
+    /// The database does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It does not answer as Django's.
     #[error("the invocations of the Python deployment cannot be read: {0}")]
     Database(#[source] sqlx::Error),
 }
@@ -86,11 +89,13 @@ impl MysqlStore {
     /// # Errors
     /// See [`PythonError`].
     pub async fn python_invocations(&self) -> Result<Vec<Result<Record, StoreError>>, PythonError> {
-        let rows: Vec<ScheduleRow> = match sqlx::query_as(UNFINISHED).fetch_all(&self.readers).await {
+        let mut reader = self.readers.lend().await?;
+        let rows: Vec<ScheduleRow> = match sqlx::query_as(UNFINISHED).fetch_all(&mut *reader).await {
             Ok(rows) => rows,
             Err(error) if number(&error) == Some(NO_SUCH_TABLE) => return Err(PythonError::NoTable),
             Err(error) => return Err(PythonError::Database(error)),
         };
+        reader.give_back();
         let decode =
             |row: ScheduleRow| row.decode().map_err(|source| unreadable_record(&row.trace_id, source));
         Ok(rows.into_iter().map(decode).collect())

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::queue::{Delivery, Message, Queue};
 use bk_plugin_kit::table::StoreError;
+use sqlx::QueryBuilder;
 use sqlx::mysql::{MySql, MySqlConnection};
-use sqlx::{MySqlPool, QueryBuilder};
 
 use super::MysqlStore;
 use super::statement::{portions, push_list};
@@ -59,9 +59,9 @@ impl Queue for MysqlStore {
     }
 }
 
-pub(super) async fn depth(readers: &MySqlPool, now: Timestamp) -> Result<QueueDepth, sqlx::Error> {
+pub(super) async fn depth(reader: &mut MySqlConnection, now: Timestamp) -> Result<QueueDepth, sqlx::Error> {
     let now = now.as_millis();
-    sqlx::query_as(DEPTH).bind(now).bind(now).bind(now).fetch_one(readers).await
+    sqlx::query_as(DEPTH).bind(now).bind(now).bind(now).fetch_one(reader).await
 }
 
 pub(super) async fn send(

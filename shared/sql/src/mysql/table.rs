@@ -140,7 +140,10 @@ impl Table for MysqlStore {
     }
 
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
-        in_time(self.stored_record(trace_id)).await?.map(StoredRecord::decode).transpose()
+        let mut reader = self.readers.lend().await?;
+        let record = in_time(stored_record(&mut reader, trace_id)).await?;
+        reader.give_back();
+        record.map(StoredRecord::decode).transpose()
     }
 
     /// Several processes share the table: nobody can tell that the holder of a lease is dead.
@@ -153,26 +156,29 @@ impl Table for MysqlStore {
             return Err(closed());
         }
         let ping = sqlx::query("SELECT id FROM bk_plugin_invocations LIMIT 1");
-        in_time(ping.fetch_optional(&self.readers)).await.map(drop)
+        let mut reader = self.readers.lend().await?;
+        in_time(ping.fetch_optional(&mut *reader)).await?;
+        reader.give_back();
+        Ok(())
     }
 }
 
-impl MysqlStore {
-    async fn stored_record(&self, trace_id: &TraceId) -> Result<Option<StoredRecord>, sqlx::Error> {
-        let trace_ids = [trace_id.as_str()];
-        let mut connection = self.readers.acquire().await?;
-        let rows = record_rows(&mut connection, &trace_ids).await?;
-        let mut records = if rows.iter().any(|row| row.inbox_len > 0) {
-            // Record and inbox of one moment.
-            let mut transaction = connection.begin().await?;
-            let records = records(&mut transaction, &trace_ids).await?;
-            transaction.rollback().await?;
-            records
-        } else {
-            join(rows, Vec::new())
-        };
-        Ok(records.remove(trace_id.as_str()))
-    }
+async fn stored_record(
+    reader: &mut MySqlConnection,
+    trace_id: &TraceId,
+) -> Result<Option<StoredRecord>, sqlx::Error> {
+    let trace_ids = [trace_id.as_str()];
+    let rows = record_rows(&mut *reader, &trace_ids).await?;
+    let mut records = if rows.iter().any(|row| row.inbox_len > 0) {
+        // Record and inbox of one moment.
+        let mut transaction = reader.begin().await?;
+        let records = records(&mut transaction, &trace_ids).await?;
+        transaction.rollback().await?;
+        records
+    } else {
+        join(rows, Vec::new())
+    };
+    Ok(records.remove(trace_id.as_str()))
 }
 
 /// Deletes up to `at_most` records whose time is over, and what belongs to them.

@@ -112,3 +112,20 @@ async fn a_database_that_is_away_is_waited_for() {
     server.start_again().await;
     opening.await.unwrap().unwrap().ping().await.unwrap();
 }
+
+/// A server that has no cipher in common with this program, as MySQL 5.7 with its own TLS.
+#[tokio::test]
+async fn without_a_common_cipher_nothing_is_encrypted_unless_that_is_demanded() {
+    let file =
+        |option, name| format!("--ssl-{option}={}/tests/mysql/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let server = MariaDb::start_with(&[
+        &file("cert", "localhost.pem"),
+        &file("key", "localhost.key"),
+        "--tls-version=TLSv1.2",
+        "--ssl-cipher=DHE-RSA-AES256-GCM-SHA384",
+    ])
+    .await;
+    works(&server).await;
+    let demanding = MysqlAddress::from_url(&format!("{}?ssl-mode=REQUIRED", server.url())).unwrap();
+    assert!(matches!(failure(&demanding).await, OpenError::Tls { .. }));
+}
