@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "a program for the command line")]
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let store = SqliteStore::open(folder.path().join("steps.db"), options).await?;
         measure(&format!("SQLite, {durability:?}"), Arc::new(store), load).await?;
     }
-    let server = MariaDb::start_in(".").await;
+    let server = MariaDb::start_in(Path::new(".")).await;
     let store = MysqlStore::open(&server.address(), MysqlOptions::default()).await?;
     measure("MariaDB on this machine", Arc::new(store), load).await?;
     println!("The reference publishes 125.");

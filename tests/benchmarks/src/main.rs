@@ -1,7 +1,7 @@
 //! `just bench`: what the server does, beside its peers, on this machine.
 //!
 //! Everything runs here, the load generator too, so the figures compare; they are no promises for other
-//! machines. Build first: `cargo build --profile server --package server --package conformance --package benchmarks`.
+//! machines. It needs MariaDB's server (the package `mariadb-server`). Build first: `cargo build --profile server --package server --package conformance --package benchmarks`.
 #![allow(clippy::print_stdout, reason = "printing figures is what it is for")]
 
 mod bare;

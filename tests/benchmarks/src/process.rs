@@ -19,8 +19,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program`, a binary beside this one (itself with `bare`).
+    /// Starts `program`, a binary beside this one (itself with `bare`), on a SQLite file.
     pub(crate) async fn start(program: &str, log: &str) -> Result<Self, Failure> {
+        Self::start_with(program, log, &[]).await
+    }
+
+    /// As [`Server::start`], with variables, such as those of another store.
+    pub(crate) async fn start_with(
+        program: &str,
+        log: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let this = std::env::current_exe()?;
@@ -38,6 +47,7 @@ impl Server {
             .current_dir(folder.path())
             .env("PORT", port.to_string())
             .env("BK_PLUGIN_LOG", log)
+            .envs(variables.iter().copied())
             .stdout(Stdio::from(log_file))
             .stderr(Stdio::inherit())
             .kill_on_drop(true)

@@ -47,7 +47,7 @@ impl MariaDb {
     }
 
     /// As [`MariaDb::start`], with its data below `folder`: on the disk that is to be measured.
-    pub async fn start_in(folder: &str) -> Self {
+    pub async fn start_in(folder: &Path) -> Self {
         Self::start_on(tempfile::tempdir_in(folder).unwrap(), &["--innodb-log-file-size=96M"]).await
     }
 

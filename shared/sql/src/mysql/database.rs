@@ -21,6 +21,9 @@ const TRANSACTION_TIME: Duration = Duration::from_secs(10);
 /// A read that takes longer is given up.
 const READ_TIME: Duration = Duration::from_secs(10);
 
+/// A connection that was idle for so long is not used again: the server, or something on the way to it, cuts those.
+const LONGEST_IDLE: Duration = Duration::from_secs(30);
+
 /// How often a transaction is begun that others are in the way of, and for how long. Everybody else waits
 /// meanwhile.
 const ATTEMPTS: u32 = 6;
@@ -55,6 +58,7 @@ struct Writing {
     connection: MySqlConnection,
     /// `max_allowed_packet`.
     packet: usize,
+    used_at: Instant,
 }
 
 /// A transaction that was not made.
@@ -70,25 +74,11 @@ impl MysqlDatabase {
         Self { connect, options, session: None, failures: 0, mailbox: Mailbox::new(), receives: false }
     }
 
-    async fn connected(&mut self) -> Result<&mut Writing, sqlx::Error> {
-        let session = if let Some(session) = self.session.take() {
-            session
-        } else {
-            if self.failures > 0 {
-                tokio::time::sleep(jittered(RECONNECTS.delay(self.failures - 1))).await;
-            }
-            let mut connection = connect(&self.connect, Some(Session::Writing)).await?;
-            let packet = packet(&mut connection).await?;
-            Writing { connection, packet }
-        };
-        Ok(self.session.insert(session))
-    }
-
     async fn attempt(&mut self, batch: &Batch, wanted: usize, now: Timestamp) -> Result<Done, Interrupted> {
+        let connecting = connected(&mut self.session, &self.connect, self.failures).await;
         // Whatever the server says to someone who connects, no statement is to blame.
         let before = |error| Interrupted { error, trouble: Trouble::Connection, committing: false };
-        self.connected().await.map_err(before)?;
-        let Some(session) = &mut self.session else { return Err(before(timed_out("connect"))) };
+        let session = connecting.map_err(before)?;
         self.receives |= wanted > 0;
         let head_start = if self.receives { HEAD_START } else { Duration::ZERO };
         let messages: Vec<_> = batch
@@ -138,6 +128,27 @@ impl MysqlDatabase {
             }
         }
     }
+}
+
+/// The connection, or a new one if there is none that is good.
+async fn connected<'a>(
+    session: &'a mut Option<Writing>,
+    options: &MySqlConnectOptions,
+    failures: u32,
+) -> Result<&'a mut Writing, sqlx::Error> {
+    let used_at = Instant::now();
+    let writing = match session.take() {
+        Some(writing) if writing.used_at.elapsed() < LONGEST_IDLE => Writing { used_at, ..writing },
+        _ => {
+            if failures > 0 {
+                tokio::time::sleep(jittered(RECONNECTS.delay(failures - 1))).await;
+            }
+            let mut connection = connect(options, Some(Session::Writing)).await?;
+            let packet = packet(&mut connection).await?;
+            Writing { connection, packet, used_at }
+        }
+    };
+    Ok(session.insert(writing))
 }
 
 impl Database for MysqlDatabase {
