@@ -96,6 +96,7 @@ pub(crate) fn engine(
     let own: Vec<&str> = shared.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
     let secret = app_secret::of(settings)?;
     let keys = CallbackKeys::new(secret.expose_secret(), &own, shared.callback_lifetime)?;
+    // It is only in development that there may be none.
     let own_base = || format!("http://127.0.0.1:{port}/bk_plugin");
     let callback_base = shared.callback_base.clone().unwrap_or_else(own_base);
     let destinations = shared.destinations.clone();
@@ -145,11 +146,6 @@ fn routes(service: &Arc<Service>, operators: Router, role: Role, log: &Log) -> F
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {
     for warning in engine.registry().warnings() {
         tracing::warn!("{warning}");
-    }
-    if settings.shared.callback_base.is_none() && !settings.shared.development {
-        tracing::warn!(
-            "neither BK_PLUGIN_CALLBACK_HOST nor BK_PLUGIN_PUBLIC_URL is set: callback URLs lead to 127.0.0.1"
-        );
     }
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let versions = engine.registry().versions().join(", ");

@@ -126,7 +126,12 @@ mod tests {
     #[test]
     fn development_listens_on_loopback_only() {
         assert_eq!(read(&[]).unwrap().host, "127.0.0.1");
-        let prod = [("BKPAAS_ENVIRONMENT", "prod"), ("BKPAAS_APP_ID", "a"), ("BKPAAS_APP_SECRET", "s")];
+        let prod = [
+            ("BKPAAS_ENVIRONMENT", "prod"),
+            ("BKPAAS_APP_ID", "a"),
+            ("BKPAAS_APP_SECRET", "s"),
+            ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com"),
+        ];
         assert_eq!(read(&prod).unwrap().host, "0.0.0.0");
     }
 

@@ -106,6 +106,8 @@ async fn a_server_without_a_key_asks_the_gateway_for_it() {
         ("BKPAAS_ENVIRONMENT", "prod"),
         ("BK_PLUGIN_HOST", "127.0.0.1"),
         ("BK_API_URL_TMPL", template.as_str()),
+        // That gateway is on this machine, where no third party could call.
+        ("BK_PLUGIN_PUBLIC_URL", "https://demo.apps.example.com"),
         ("BKPAAS_DEFAULT_PREALLOCATED_URLS", r#"{"prod": "http://demo.apps.example.com/"}"#),
     ];
     let (code, _, err) = said(&server(&["apigw", "sync"], &platform));

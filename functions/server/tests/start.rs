@@ -27,7 +27,9 @@ fn wrong_settings_are_named_together() {
         folder.path(),
         &[("PORT", "http"), ("BKPAAS_ENVIRONMENT", "prod"), ("SCHEDULE_PERSISTENT_DAYS", "-1")],
     );
-    for name in ["PORT", "BKPAAS_APP_SECRET", "BKPAAS_APP_ID", "SCHEDULE_PERSISTENT_DAYS"] {
+    for name in
+        ["PORT", "BKPAAS_APP_SECRET", "BKPAAS_APP_ID", "BK_PLUGIN_PUBLIC_URL", "SCHEDULE_PERSISTENT_DAYS"]
+    {
         assert!(said.contains(name), "{name} in {said}");
     }
     assert!(!folder.path().join(".bk-plugin").exists(), "nothing was made");

@@ -160,9 +160,7 @@ fn gateway(reader: &mut Reader<'_>, app_code: &str) -> String {
 }
 
 fn stage(reader: &mut Reader<'_>, environment: &str) -> String {
-    let name = reader
-        .text("BK_APIGW_STAGE_NAME")
-        .unwrap_or_else(|| if environment == "stag" { "stag" } else { "prod" }.to_owned());
+    let name = settings::stage(reader, environment);
     let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if !fits || name.len() > 20 {
         let problem = format!("{name:?} is no stage's name: at most 20 letters, digits, - and _");

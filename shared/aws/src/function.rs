@@ -141,16 +141,18 @@ impl Parts {
                 "is required: put it into the secret that BK_PLUGIN_SECRET_NAME names",
             );
         }
+        // A function's own address is not known to it, in development neither.
+        if settings.callback_base.is_none() && settings.development {
+            reader.wrong(
+                "BK_PLUGIN_PUBLIC_URL",
+                "is required: callback URLs begin with it; template.yaml sets it",
+            );
+        }
+        let callback_base = settings.callback_base.clone().unwrap_or_default();
         let (settings, store) = reader.finish((settings, store))?;
         let secret = settings.app_secret.as_ref().map_or("", ExposeSecret::expose_secret);
         let own: Vec<&str> = settings.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
         let keys = CallbackKeys::new(secret, &own, settings.callback_lifetime)?;
-        let callback_base = settings.callback_base.clone().unwrap_or_else(|| {
-            tracing::warn!(
-                "neither BK_PLUGIN_CALLBACK_HOST nor BK_PLUGIN_PUBLIC_URL is set: callback URLs lead nowhere"
-            );
-            "http://127.0.0.1/bk_plugin".to_owned()
-        });
         // What listens on this machine is Lambda's own, unless all of it is an emulator.
         let destinations = match lookup("AWS_ENDPOINT_URL") {
             Some(_) => settings.destinations.clone().and_loopback(),

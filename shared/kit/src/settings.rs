@@ -1,6 +1,7 @@
 //! Settings from environment variables: read once at start, all that is wrong said at once by name.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
@@ -99,8 +100,8 @@ pub struct Settings {
     pub callback_keys: Vec<SecretString>,
     /// BK_PLUGIN_CALLBACK_DAYS: how long a callback URL is accepted.
     pub callback_lifetime: Duration,
-    /// What callback URLs begin with, `/callback/` excluded; `None` if neither BK_PLUGIN_CALLBACK_HOST nor
-    /// BK_PLUGIN_PUBLIC_URL is set.
+    /// BK_PLUGIN_CALLBACK_HOST, BK_PLUGIN_PUBLIC_URL or BK_API_URL_TMPL: what callback URLs begin with, `/callback/`
+    /// excluded. Always there outside development, and an address that others can reach.
     pub callback_base: Option<String>,
     /// BK_PLUGIN_FINISH_CALLBACK_HOSTS: where finish callbacks may go. Not to this machine, unless it is listed.
     pub destinations: Destinations,
@@ -132,7 +133,6 @@ impl Settings {
         }
         Self {
             admission: admission(reader, development, &gateway_name),
-            gateway_name,
             app_id,
             app_secret,
             development,
@@ -143,8 +143,9 @@ impl Settings {
                 .map(|key| SecretString::from(key.trim()))
                 .collect(),
             callback_lifetime: DAY * reader.number("BK_PLUGIN_CALLBACK_DAYS", 90, 1..=3650),
-            callback_base: callback_base(reader, &environment),
+            callback_base: callback_base(reader, &environment, &gateway_name),
             environment,
+            gateway_name,
             destinations: destinations(reader),
             authorities: authorities(reader),
             limits: limits(reader),
@@ -294,21 +295,63 @@ fn limits(reader: &mut Reader<'_>) -> Limits {
     }
 }
 
-/// Behind BlueKing's gateway callbacks come in through it: `<callback host>/<stage>`; elsewhere straight to
-/// the plugin's public URL.
-fn callback_base(reader: &mut Reader<'_>, environment: &str) -> Option<String> {
-    for name in ["BK_PLUGIN_CALLBACK_HOST", "BK_PLUGIN_PUBLIC_URL"] {
+/// Where callback URLs lead. Behind BlueKing's gateway callbacks come in through it: `<callback host>/<stage>`, the
+/// callback host being the plugin's address at the gateway, which the platform tells (as in the reference). Elsewhere
+/// they go straight to the plugin's public URL.
+fn callback_base(reader: &mut Reader<'_>, environment: &str, gateway_name: &str) -> Option<String> {
+    let base = named_callback_base(reader, environment, gateway_name);
+    if environment == "dev" {
+        return base.map(|(_, base)| base);
+    }
+    match &base {
+        None => reader.wrong(
+            "BK_PLUGIN_PUBLIC_URL",
+            "is required outside development, so that callback URLs lead to the plugin: its address as third \
+             parties see it, such as https://plugin.example.com (or set BK_PLUGIN_CALLBACK_HOST: its address at \
+             BlueKing's gateway)",
+        ),
+        Some((name, base)) if leads_to_this_machine(base) => {
+            reader.wrong(name, format!("{base:?} leads to this machine itself, where no third party can call"));
+        }
+        Some(_) => {}
+    }
+    base.map(|(_, base)| base)
+}
+
+fn named_callback_base(
+    reader: &mut Reader<'_>,
+    environment: &str,
+    gateway_name: &str,
+) -> Option<(&'static str, String)> {
+    for name in ["BK_PLUGIN_CALLBACK_HOST", "BK_PLUGIN_PUBLIC_URL", "BK_API_URL_TMPL"] {
         let Some(url) = reader.text(name) else { continue };
+        let url = url.replace("{api_name}", gateway_name).replace("{gateway_name}", gateway_name);
         match reqwest::Url::parse(&url) {
             Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => {}
             _ => reader.wrong(name, format!("{url:?} is not an http or https URL")),
         }
         let url = url.trim_end_matches('/');
-        let stage = reader.text("BK_APIGW_STAGE_NAME").unwrap_or_else(|| environment.to_owned());
-        let path = if name == "BK_PLUGIN_CALLBACK_HOST" { &*stage } else { "bk_plugin" };
-        return Some(format!("{url}/{path}"));
+        let base = match name {
+            "BK_PLUGIN_PUBLIC_URL" => format!("{url}/bk_plugin"),
+            _ => format!("{url}/{}", stage(reader, environment)),
+        };
+        return Some((name, base));
     }
     None
+}
+
+/// BK_APIGW_STAGE_NAME: the stage of the plugin's gateway.
+pub fn stage(reader: &Reader<'_>, environment: &str) -> String {
+    let by_environment = || if environment == "stag" { "stag" } else { "prod" }.to_owned();
+    reader.text("BK_APIGW_STAGE_NAME").unwrap_or_else(by_environment)
+}
+
+fn leads_to_this_machine(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    match url.host_str().unwrap_or_default().trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback() || address.is_unspecified(),
+        Err(_) => url.host_str().is_some_and(|host| host == "localhost" || host.ends_with(".localhost")),
+    }
 }
 
 fn time_zone(reader: &mut Reader<'_>) -> TimeZone {
@@ -370,12 +413,34 @@ mod tests {
     fn callbacks_come_through_the_gateway_if_there_is_one() {
         let gateway = ("BK_PLUGIN_CALLBACK_HOST", "https://gw.example.com/api/bp-demo/");
         let base = |variables: &[(&str, &str)]| read(variables).unwrap().callback_base;
-        assert_eq!(base(&[gateway]).unwrap(), "https://gw.example.com/api/bp-demo/dev");
+        assert_eq!(base(&[gateway]).unwrap(), "https://gw.example.com/api/bp-demo/prod");
         let stage = ("BK_APIGW_STAGE_NAME", "canary");
         assert_eq!(base(&[gateway, stage]).unwrap(), "https://gw.example.com/api/bp-demo/canary");
         let public = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
         assert_eq!(base(&[public]).unwrap(), "https://plugin.example.com/bk_plugin");
         assert_eq!(base(&[]), None);
+        let platform = ("BK_API_URL_TMPL", "https://bkapi.example.com/api/{api_name}/");
+        assert_eq!(base(&[platform]).unwrap(), "https://bkapi.example.com/api/bp-bk-plugin-demo/prod");
+        let stag = [PROD[1], PROD[2], ("BKPAAS_ENVIRONMENT", "stag"), platform, ("BK_APIGW_NAME", "bp-demo")];
+        assert_eq!(base(&stag).unwrap(), "https://bkapi.example.com/api/bp-demo/stag");
+        assert_eq!(base(&[platform, gateway]).unwrap(), base(&[gateway]).unwrap());
+    }
+
+    const PROD: [(&str, &str); 3] =
+        [("BKPAAS_ENVIRONMENT", "prod"), ("BKPAAS_APP_ID", "a"), ("BKPAAS_APP_SECRET", "s")];
+
+    #[test]
+    fn outside_development_callbacks_lead_to_where_others_can_call() {
+        let said = read(&PROD).unwrap_err().to_string();
+        assert!(said.starts_with("BK_PLUGIN_PUBLIC_URL: is required outside development"), "{said}");
+        for address in ["127.0.0.1:8000", "localhost", "[::1]:80", "0.0.0.0:5000", "[::ffff:127.0.0.1]"] {
+            let url = format!("http://{address}");
+            for name in ["BK_PLUGIN_CALLBACK_HOST", "BK_PLUGIN_PUBLIC_URL", "BK_API_URL_TMPL"] {
+                let said = read(&[PROD[0], PROD[1], PROD[2], (name, &url)]).unwrap_err().to_string();
+                assert!(said.starts_with(name) && said.contains("leads to this machine"), "{said}");
+                assert!(read(&[(name, &url)]).is_ok(), "in development {url} will do");
+            }
+        }
     }
 
     #[test]
@@ -384,14 +449,8 @@ mod tests {
         const LONG: &str = "0123456789abcdef";
         let admission = |variables: &[(&str, &str)]| read(variables).map(|settings| settings.admission);
         let said = |variables: &[(&str, &str)]| admission(variables).unwrap_err().to_string();
-        let prod = |name, value| {
-            [
-                ("BKPAAS_ENVIRONMENT", "prod"),
-                ("BKPAAS_APP_ID", "a"),
-                ("BKPAAS_APP_SECRET", "s"),
-                (name, value),
-            ]
-        };
+        const PUBLIC: (&str, &str) = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
+        let prod = |name, value| [PROD[0], PROD[1], PROD[2], PUBLIC, (name, value)];
         assert!(matches!(admission(&[]), Ok(Admission::Development)));
         assert!(matches!(admission(&prod("TZ", "UTC")), Ok(Admission::Gateway(None))));
         assert!(matches!(

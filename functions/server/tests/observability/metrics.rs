@@ -112,6 +112,7 @@ async fn whoever_scrapes_has_no_jwt_and_learns_no_secret() {
         ("BKPAAS_APP_ID", "demo"),
         ("BKPAAS_APP_SECRET", "hunter2"),
         ("BK_PLUGIN_HOST", "127.0.0.1"),
+        ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com"),
     ]);
     let refused = invoke(&server, "1.0.0", json!({ "hello": "world" })).await;
     assert_eq!(refused["result"], false);

@@ -35,13 +35,14 @@ impl Mode {
     }
 
     fn variables(self) -> &'static [(&'static str, &'static str)] {
-        const GATEWAY: [(&str, &str); 3] = [
+        const GATEWAY: [(&str, &str); 4] = [
             ("BKPAAS_ENVIRONMENT", "prod"),
             ("BK_APIGW_NAME", "bp-demo"),
             ("BK_APIGW_PUBLIC_KEY", GATEWAY_PUBLIC_KEY),
+            ("BK_API_URL_TMPL", "http://bkapi.example.com/api/{api_name}"),
         ];
-        const SCOPED: [(&str, &str); 4] =
-            [GATEWAY[0], GATEWAY[1], GATEWAY[2], ("BK_PLUGIN_CONFORMANCE_SCOPED", "yes")];
+        const SCOPED: [(&str, &str); 5] =
+            [GATEWAY[0], GATEWAY[1], GATEWAY[2], GATEWAY[3], ("BK_PLUGIN_CONFORMANCE_SCOPED", "yes")];
         match self {
             Self::Development => &[("BKPAAS_ENVIRONMENT", "dev")],
             Self::Gateway => &GATEWAY,
