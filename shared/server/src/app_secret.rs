@@ -8,8 +8,8 @@ use std::path::Path;
 use bk_plugin_kit::ids::Receipt;
 use bk_plugin_kit::secrecy::SecretString;
 
-use crate::StartError;
 use crate::settings::ServerSettings;
+use crate::start_error::StartError;
 
 /// The secret that was set, or the one kept for development.
 pub(crate) fn of(settings: &ServerSettings) -> Result<SecretString, StartError> {

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 /// Serves a BlueKing plugin. Without a command it serves until it is told to stop; docs/configuration.md has the
 /// environment variables that it reads.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "server", version)]
 pub(crate) struct CommandLine {
     /// What the process does, in place of BK_PLUGIN_ROLE: web, worker or all
     #[arg(long)]

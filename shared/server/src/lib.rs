@@ -17,17 +17,14 @@ mod measured;
 mod metrics;
 mod serve;
 mod settings;
+mod start_error;
 mod store;
 mod traces;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bk_plugin_kit::callback_token::InvalidKey;
-use bk_plugin_kit::finish_callback_client::ClientError;
-use bk_plugin_kit::project::{Project, ProjectErrors};
-use bk_plugin_kit::settings::SettingErrors;
-use bk_plugin_sql::{mysql, sqlite};
+use bk_plugin_kit::project::Project;
 use clap::Parser as _;
 
 use crate::command_line::{Command, CommandLine};
@@ -35,62 +32,8 @@ use crate::traces::Traces;
 
 pub use log_files::LogFiles;
 pub use settings::ServerSettings;
+pub use start_error::StartError;
 pub use traces::TraceSettings;
-
-/// A step is many small allocations; `just bench` shows what this one is worth.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Why the server does not start. Each says what to change.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Settings that cannot be.
-    #[error("settings are wrong: {0}")]
-    Settings(#[from] SettingErrors),
-    /// The project cannot be served.
-    #[error("the plugin project is wrong: {0}")]
-    Project(#[from] ProjectErrors),
-    /// The SQLite file cannot be opened.
-    #[error(transparent)]
-    Sqlite(#[from] sqlite::OpenError),
-    /// The MySQL database cannot be opened.
-    #[error(transparent)]
-    Mysql(#[from] mysql::OpenError),
-    /// The secret for development cannot be kept.
-    #[error("{path}: the app secret for development cannot be kept there: {source}; set BKPAAS_APP_SECRET")]
-    AppSecret {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong.
-        source: std::io::Error,
-    },
-    /// A key for callback tokens is none.
-    #[error("BK_PLUGIN_CALLBACK_KEY: {0}")]
-    CallbackKey(#[from] InvalidKey),
-    /// Finish callbacks could not be sent.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The gateway could not be asked for its public key.
-    #[error(transparent)]
-    Apigw(#[from] bk_plugin_apigw::client::ClientError),
-    /// The port cannot be listened on.
-    #[error("cannot listen on {address}: {source}; set PORT or BK_PLUGIN_HOST")]
-    Listen {
-        /// Where it was tried.
-        address: String,
-        /// What is wrong.
-        source: std::io::Error,
-    },
-    /// Nothing can be counted.
-    #[error("the metrics cannot be set up: {0}")]
-    Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    /// Traces cannot be sent.
-    #[error("traces cannot be sent: {0}; see OTEL_GRPC_URL")]
-    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// The machine gives no threads.
-    #[error("cannot start the runtime: {0}")]
-    Runtime(std::io::Error),
-}
 
 /// Does what the command line says: nothing on it, and `project` is served until the process is told to stop.
 pub fn main(project: Project) -> ExitCode {

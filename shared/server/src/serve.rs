@@ -25,8 +25,9 @@ use crate::log::Log;
 use crate::measured::Measured;
 use crate::metrics::Metrics;
 use crate::settings::{Role, ServerSettings};
+use crate::start_error::StartError;
 use crate::traces::TracedRequests;
-use crate::{StartError, app_secret, health, housekeeping, traces};
+use crate::{app_secret, health, housekeeping, traces};
 
 /// Serves until the process is told to stop.
 pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Log) -> Result<(), StartError> {

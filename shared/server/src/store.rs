@@ -10,8 +10,8 @@ use bk_plugin_sql::Store;
 use bk_plugin_sql::mysql::{self, ClientCertificate, MysqlAddress, MysqlOptions, MysqlStore, Tls};
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 
-use crate::StartError;
 use crate::settings::ServerSettings;
+use crate::start_error::StartError;
 
 /// Where invocations are stored: BK_PLUGIN_STORE_URL, or the variables of the platform's MySQL add-on.
 #[derive(Debug, Clone)]

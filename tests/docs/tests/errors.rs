@@ -32,7 +32,7 @@ fn add_sources(folder: &Path, text: &mut String) {
 fn sources() -> String {
     let mut text = String::new();
     for folder in
-        ["functions/server/src", "shared/kit/src", "shared/sql/src", "shared/apigw/src", "shared/aws/src"]
+        ["shared/server/src", "shared/kit/src", "shared/sql/src", "shared/apigw/src", "shared/aws/src"]
     {
         add_sources(&root().join(folder), &mut text);
     }

@@ -4,13 +4,17 @@
 
 use std::process::ExitCode;
 
+/// As the server's own binary has it: this one is measured, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let project = match variable("BK_PLUGIN_CONFORMANCE_SCOPED") {
         Some(_) => conformance::scoped_project(),
         None => conformance::project(),
     };
-    server::main_with(project, |name| {
+    bk_plugin_server::main_with(project, |name| {
         variable(name).or_else(|| {
             let recorded = match name {
                 "BKPAAS_APP_ID" => conformance::APP_CODE,

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// As the server's own binary has it: this one is measured, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    server::main(crash::project())
+    bk_plugin_server::main(crash::project())
 }
