@@ -55,7 +55,7 @@ run() {
     echo "container on port $port: ready $((($(date +%s%N) - begun) / 1000000)) ms after docker run"
 }
 gateway=(--env BKPAAS_ENVIRONMENT=prod --env BK_APIGW_NAME=bp-demo
-    --env BK_APIGW_PUBLIC_KEY="$(cat shared/kit/tests/data/gateway_test_key.pub.pem)")
+    --env BK_APIGW_PUBLIC_KEY="$(cat tests/fakes/apigw/data/gateway_test_key.pub.pem)")
 run 15001 --env BKPAAS_ENVIRONMENT=dev
 run 15002 "${gateway[@]}"
 run 15003 "${gateway[@]}" --env BK_PLUGIN_CONFORMANCE_SCOPED=yes

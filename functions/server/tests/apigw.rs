@@ -115,7 +115,7 @@ async fn a_server_without_a_key_asks_the_gateway_for_it() {
     apigw.take_calls();
 
     let server = Server::start_with(&platform);
-    bk_plugin_kit::tls::install();
+    bk_plugin_service::tls::install();
     let invoke = async |jwt: String| {
         let url = format!("http://127.0.0.1:{}/bk_plugin/invoke/1.0.0", server.port);
         let body = json!({"inputs": {"hello": "world"}, "context": {"executor": "admin"}});

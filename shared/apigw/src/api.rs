@@ -2,7 +2,7 @@
 //! only question that v2 has no answer to, which version a stage has.
 
 use async_trait::async_trait;
-use bk_plugin_kit::protocol::{PublicKeyError, PublicKeySource};
+use bk_plugin_service::protocol::{PublicKeyError, PublicKeySource};
 use reqwest::StatusCode;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};

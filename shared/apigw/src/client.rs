@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use bk_plugin_kit::secrecy::{ExposeSecret as _, SecretString};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ fn is_weather(status: StatusCode) -> bool {
 impl Client {
     /// A client that asks directly, not through `HTTP_PROXY`: the gateway stands where the plugin does.
     pub fn new(connection: &Connection) -> Result<Self, ClientError> {
-        let http = bk_plugin_kit::tls::client_builder(&connection.authorities)
+        let http = bk_plugin_service::tls::client_builder(&connection.authorities)
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             // The app's secret goes where the settings say and nowhere else.
@@ -205,7 +205,7 @@ impl Client {
         let unreachable = |error: reqwest::Error| ApiError::Unreachable {
             step,
             endpoint: self.endpoint.clone(),
-            reason: bk_plugin_kit::error::with_sources(&error.without_url()),
+            reason: bk_plugin_core::error_text::with_sources(&error.without_url()),
         };
         let unreadable = |reason: String| ApiError::Unreadable { step, reason };
         let request = request.try_clone().ok_or_else(|| unreadable("its request is a stream".to_owned()))?;

@@ -1,6 +1,6 @@
 //! `infra/apigw/definition.yaml` and `resources.yaml`, with the settings filled in: what is to be registered.
 
-use bk_plugin_kit::ids::hex;
+use bk_plugin_core::ids::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -235,7 +235,7 @@ fn version(settings: &SyncSettings, stage_name: &str, stage: &Value, resources: 
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_kit::settings::Reader;
+    use bk_plugin_service::settings::Reader;
 
     use super::*;
 

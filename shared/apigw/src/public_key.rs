@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bk_plugin_kit::ids::hex;
+use bk_plugin_core::ids::hex;
 use sha2::{Digest as _, Sha256};
 
 /// The SHA-256 of a key, as `openssl pkey -pubin -outform DER | sha256sum` prints it.

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use bk_plugin_kit::secrecy::SecretString;
-use bk_plugin_kit::settings::{self, Reader};
-use bk_plugin_kit::tls::Authorities;
+use bk_plugin_service::settings::{self, Reader};
+use bk_plugin_service::tls::Authorities;
 use reqwest::Url;
+use secrecy::SecretString;
 use semver::Version;
 
 /// Where the gateway's API is, which gateway is meant, and who asks.
@@ -258,8 +258,8 @@ fn doc_language(reader: &mut Reader<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_kit::secrecy::ExposeSecret as _;
-    use bk_plugin_kit::settings::SettingErrors;
+    use bk_plugin_service::settings::SettingErrors;
+    use secrecy::ExposeSecret as _;
 
     use super::*;
 

@@ -10,7 +10,7 @@ use bk_plugin_apigw::definition::Registration;
 use bk_plugin_apigw::plan::plan;
 use bk_plugin_apigw::settings::SyncSettings;
 use bk_plugin_apigw::sync::{Outcome, Release, SyncError, sync};
-use bk_plugin_kit::settings::Reader;
+use bk_plugin_service::settings::Reader;
 use local_apigw::LocalApigw;
 use reqwest::Method;
 use serde_json::json;

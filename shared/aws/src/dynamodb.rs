@@ -12,16 +12,17 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::record::{Lease, Record, State};
-use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::record::{Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 
 use self::item::{Item, number, state, text};
 use self::update::{Failed, Update};
+use crate::unavailable::unavailable;
 
 pub use self::size::LARGEST_ITEM;
-pub(crate) use self::update::unavailable;
 
 /// The invocation table in a table of DynamoDB's whose key is `trace_id`.
 #[derive(Debug, Clone)]
@@ -45,8 +46,7 @@ impl DynamoDbTable {
 
     async fn item(&self, trace_id: &TraceId) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name).key("trace_id", text(trace_id));
-        let answer =
-            request.consistent_read(true).send().await.map_err(|error| update::unavailable(&error))?;
+        let answer = request.consistent_read(true).send().await.map_err(|error| unavailable(&error))?;
         Ok(answer.item)
     }
 

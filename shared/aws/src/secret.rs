@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::store_error::StoreError;
 
 use crate::Clients;
-use crate::dynamodb::unavailable;
+use crate::unavailable::unavailable;
 
 /// Variables that are secret.
 #[derive(Default)]
-pub(crate) struct SecretVariables(HashMap<String, String>);
+pub struct SecretVariables(HashMap<String, String>);
 
 impl fmt::Debug for SecretVariables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +40,7 @@ pub enum SecretError {
 
 impl SecretVariables {
     /// Reads the secret with this name or ARN.
-    pub(crate) async fn read(clients: &Clients, name: &str) -> Result<Self, SecretError> {
+    pub async fn read(clients: &Clients, name: &str) -> Result<Self, SecretError> {
         let answer = clients.secrets_manager().get_secret_value().secret_id(name).send().await;
         let answer = answer.map_err(|error| SecretError::Unavailable {
             name: name.to_owned(),
@@ -55,7 +55,7 @@ impl SecretVariables {
     }
 
     /// The value of a variable.
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
+    pub fn get(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
 }

@@ -14,12 +14,12 @@ use aws_sdk_sqs::types::{
     Message as Received, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
     MessageSystemAttributeValue,
 };
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::queue::{Delivery, Message, Queue};
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 
-use crate::dynamodb::unavailable;
+use crate::unavailable::unavailable;
 
 /// The longest delay of a message.
 pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
@@ -193,8 +193,8 @@ fn delivery(received: Received) -> Option<Delivery> {
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_kit::clock::Timestamp;
-    use bk_plugin_kit::queue::WakeUp;
+    use bk_plugin_core::clock::Timestamp;
+    use bk_plugin_core::queue::WakeUp;
 
     use super::*;
 

@@ -1,10 +1,14 @@
 //! Who calls.
 
-use axum::http::HeaderName;
+use std::convert::Infallible;
+
+use axum_core::extract::FromRequestParts;
+use http::HeaderName;
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
 /// The header of the tenant that a call is made for. BlueKing's gateway sees to it that it fits the calling app.
-pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-bk-tenant-id");
+pub const TENANT: HeaderName = HeaderName::from_static("x-bk-tenant-id");
 
 /// Who called a plugin or one of the author's routes, as far as it is known: behind BlueKing's gateway what the
 /// gateway vouches for, elsewhere little or nothing.
@@ -27,5 +31,21 @@ impl Caller {
     /// Whether nothing is known of the caller.
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// Who calls; an extractor for the handlers of the author's routes.
+///
+/// ```
+/// # use bk_plugin_core::caller::Caller;
+/// async fn tasks(caller: Caller) -> String {
+///     format!("tasks of {}", caller.username.unwrap_or_default())
+/// }
+/// ```
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }

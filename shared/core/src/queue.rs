@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{Receipt, TraceId};
-use crate::table::StoreError;
+use crate::store_error::StoreError;
 use crate::trace_context::TraceContext;
 
 /// What a message asks for.
@@ -60,7 +60,7 @@ impl Message {
     }
 
     /// The same message, put back once more.
-    pub(crate) fn put_back(self) -> Self {
+    pub fn put_back(self) -> Self {
         match self {
             Self::WakeUp(wake_up) => {
                 Self::WakeUp(WakeUp { put_backs: wake_up.put_backs.saturating_add(1), ..wake_up })
@@ -70,7 +70,7 @@ impl Message {
     }
 
     /// The same message, and copies of it, knowing of these crashes.
-    pub(crate) fn knowing(&self, crashes: u32) -> Self {
+    pub fn with_crashes(&self, crashes: u32) -> Self {
         match self {
             Self::WakeUp(wake_up) => Self::WakeUp(WakeUp { crashes, ..wake_up.clone() }),
             Self::Finish(finish) => Self::Finish(finish.clone()),

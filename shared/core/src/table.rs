@@ -8,46 +8,13 @@
 //! answer, and the record a refusal shows is the one that did not fit. The crate `contract` has the tests that
 //! every implementation passes.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::ids::{LeaseToken, Receipt, TraceId};
 use crate::record::{Deadline, InboxEntry, Lease, Record, State};
-
-/// What can go wrong with a table or a queue.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The store did not answer, or answered that it cannot now. Worth trying again; the change may or may
-    /// not have been made.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The record or message is larger than the store takes. Trying again does not help.
-    #[error("the state is too large: {size} bytes, the limit is {limit}")]
-    TooLarge {
-        /// Bytes there are.
-        size: usize,
-        /// Bytes there may be.
-        limit: usize,
-    },
-    /// As many callbacks wait as may ([`Record::LARGEST_INBOX`]). Worth trying again when some were handed over.
-    #[error("the inbox is full: {limit} callbacks wait for their steps")]
-    InboxFull {
-        /// Callbacks there may be.
-        limit: usize,
-    },
-    /// What is stored cannot be read back: written by a newer version or damaged.
-    #[error("a stored {what} cannot be read: {source}")]
-    Unreadable {
-        /// Kind and name of the stored thing.
-        what: String,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
+use crate::store_error::StoreError;
 
 /// What a claim is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,20 +131,4 @@ pub trait Table: Send + Sync {
 
     /// Whether the table answers at all.
     async fn ping(&self) -> Result<(), StoreError>;
-}
-
-/// Doubling delays between attempts.
-#[derive(Debug, Clone, Copy)]
-pub struct BackOff {
-    /// The first delay.
-    pub first: Duration,
-    /// No delay is longer.
-    pub longest: Duration,
-}
-
-impl BackOff {
-    /// The delay before attempt `attempt + 1`; `attempt` counts from 0.
-    pub fn delay(&self, attempt: u32) -> Duration {
-        self.first.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(self.longest)
-    }
 }

@@ -1,7 +1,7 @@
 //! The distributed trace that a call belongs to: its headers as they came, carried through the queue so that
 //! the steps of an invocation can be found by the trace of the call that began it.
 
-use axum::http::HeaderMap;
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::ids::{CallbackId, TraceId, hex};
+use bk_plugin_kit::event::PreparedCallback;
+use bk_plugin_kit::runtime::PrepareCallback;
 use fernet::Fernet;
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256};
-
-use crate::clock::{Clock, Timestamp};
-use crate::context::PreparedCallback;
-use crate::ids::{CallbackId, TraceId, hex};
 
 /// The keys that mint and open tokens.
 pub struct CallbackKeys {
@@ -125,9 +125,10 @@ impl CallbackUrls {
     pub fn new(keys: Arc<CallbackKeys>, clock: Arc<dyn Clock>, base: &str) -> Self {
         Self { keys, clock, base: base.trim_end_matches('/').to_owned() }
     }
+}
 
-    /// The callback that is the `nth` of this step.
-    pub(crate) fn prepare(&self, trace_id: &TraceId, invoke_count: u32, nth: u32) -> PreparedCallback {
+impl PrepareCallback for CallbackUrls {
+    fn prepare(&self, trace_id: &TraceId, invoke_count: u32, nth: u32) -> PreparedCallback {
         // Derived, not random: a step that is run again hands out the same id. It needs no secrecy, the
         // token authenticates it.
         let digest = Sha256::digest(format!("callback {trace_id} {invoke_count} {nth}").as_bytes());

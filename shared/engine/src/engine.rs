@@ -7,13 +7,13 @@
 //!
 //! It contains no I/O: everything outside is behind [`Table`], [`Queue`], [`Clock`] and [`FinishCallbackClient`].
 
-mod adopt;
+mod call_context;
 mod callback;
 mod dead_letter;
 mod finish;
 mod invoke;
-mod occasion;
 mod step;
+mod take_over;
 #[cfg(test)]
 mod tests;
 mod wake_up;
@@ -23,22 +23,24 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Message, Queue, WakeUp};
+use bk_plugin_core::record::Record;
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::Table;
+use bk_plugin_core::trace_context::PlaceSpan;
+use bk_plugin_kit::runtime::Registry;
 use tracing::Instrument as _;
 
 use crate::callback_token::{CallbackKeys, CallbackUrls};
-use crate::clock::{Clock, Timestamp};
-use crate::ids::TraceId;
-use crate::project::Registry;
-use crate::queue::{Message, Queue, WakeUp};
-use crate::record::Record;
-use crate::table::{BackOff, StoreError, Table};
-use crate::trace_context::PlaceSpan;
 
-pub use adopt::Adopted;
+pub use call_context::{CallContext, TimeBudget};
 pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
 pub use invoke::{Call, Invoked, UnknownVersion};
-pub use occasion::{End, Occasion};
+pub use take_over::TakeOver;
 
 /// Times and numbers the engine keeps to.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +131,7 @@ pub struct Engine {
     urls: Arc<CallbackUrls>,
     limits: Limits,
     place_span: Option<PlaceSpan>,
-    occasion: Occasion,
+    occasion: CallContext,
 }
 
 /// What is to be done with a message that was handled.
@@ -156,7 +158,7 @@ impl Engine {
             urls: Arc::new(urls),
             limits: parts.limits,
             place_span: None,
-            occasion: Occasion::default(),
+            occasion: CallContext::default(),
         }
     }
 
@@ -181,7 +183,7 @@ impl Engine {
     pub async fn handle(&self, message: &Message, receive_count: u32) -> Handled {
         let crashes = message.crashes(receive_count);
         // What goes back into the queue as a copy takes the count of crashes along.
-        let message = message.knowing(crashes);
+        let message = message.with_crashes(crashes);
         if crashes >= self.limits.max_receive_count {
             return self.dead_letter(&message).await;
         }
@@ -205,7 +207,7 @@ impl Engine {
             return Cow::Borrowed(self);
         }
         let trace = message.trace().clone();
-        Cow::Owned(self.on(Occasion { trace, cause: None, end: self.occasion.end }))
+        Cow::Owned(self.on(CallContext { trace, cause: None, end: self.occasion.end }))
     }
 
     /// The record of an invocation; `None` if there is no such invocation (one that ended in its first step

@@ -5,16 +5,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::metrics::{store_called, store_failed};
-use bk_plugin_kit::queue::{Delivery, Message, Queue};
-use bk_plugin_kit::record::{Lease, Record};
-use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
-use bk_plugin_sql::Store;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::record::{Lease, Record};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 
-/// The ports of a store, measured.
-pub(crate) struct Measured(pub(crate) Arc<dyn Store>);
+use crate::metrics::{store_called, store_failed};
+
+/// The two ports of a store, each call timed ([`metrics::STORE_TIME`](crate::metrics::STORE_TIME)) and each failure
+/// counted: the same for every store and every host.
+pub struct MeteredStore {
+    table: Arc<dyn Table>,
+    queue: Arc<dyn Queue>,
+}
+
+impl MeteredStore {
+    /// Measures the calls of this table and this queue.
+    pub fn new(table: Arc<dyn Table>, queue: Arc<dyn Queue>) -> Self {
+        Self { table, queue }
+    }
+}
 
 async fn timed<T>(
     operation: &'static str,
@@ -32,9 +44,9 @@ fn is_unavailable<T>(answer: &Result<T, StoreError>) -> bool {
 }
 
 #[async_trait]
-impl Table for Measured {
+impl Table for MeteredStore {
     async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
-        timed("create", self.0.create(record, inbox_len)).await
+        timed("create", self.table.create(record, inbox_len)).await
     }
 
     async fn claim(
@@ -44,7 +56,7 @@ impl Table for Measured {
         lease: &Lease,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
-        timed("claim", self.0.claim(trace_id, on, lease, now)).await
+        timed("claim", self.table.claim(trace_id, on, lease, now)).await
     }
 
     async fn commit(
@@ -53,39 +65,39 @@ impl Table for Measured {
         token: &LeaseToken,
         commit: &Commit,
     ) -> Result<Write, StoreError> {
-        timed("commit", self.0.commit(trace_id, token, commit)).await
+        timed("commit", self.table.commit(trace_id, token, commit)).await
     }
 
     async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError> {
-        timed("append", self.0.append(trace_id, append)).await
+        timed("append", self.table.append(trace_id, append)).await
     }
 
     async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError> {
-        timed("settle", self.0.settle(trace_id)).await
+        timed("settle", self.table.settle(trace_id)).await
     }
 
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
-        timed("read", self.0.read(trace_id)).await
+        timed("read", self.table.read(trace_id)).await
     }
 
     fn keeps_leases(&self) -> bool {
-        self.0.keeps_leases()
+        self.table.keeps_leases()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        timed("ping", self.0.ping()).await
+        timed("ping", self.table.ping()).await
     }
 }
 
 #[async_trait]
-impl Queue for Measured {
+impl Queue for MeteredStore {
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
-        timed("send", self.0.send(message, delay)).await
+        timed("send", self.queue.send(message, delay)).await
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
         // Not timed: it waits for messages, not for the store.
-        let received = self.0.receive(max, wait).await;
+        let received = self.queue.receive(max, wait).await;
         if is_unavailable(&received) {
             store_failed("receive");
         }
@@ -93,10 +105,10 @@ impl Queue for Measured {
     }
 
     async fn delete(&self, handle: &str) -> Result<(), StoreError> {
-        timed("delete", self.0.delete(handle)).await
+        timed("delete", self.queue.delete(handle)).await
     }
 
     fn longest_delay(&self) -> Duration {
-        self.0.longest_delay()
+        self.queue.longest_delay()
     }
 }

@@ -7,12 +7,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::store_error::StoreError;
 use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::{Engine, Handled};
-use crate::queue::{Delivery, Message, Queue};
-use crate::table::{BackOff, StoreError};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::callback_token::CallbackUrls;
-use crate::caller::Caller;
-use crate::ids::{CallbackId, TraceId};
-use crate::plugin::{Event, Plugin};
-use crate::record::State;
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::State;
+
+use crate::event::{Event, PreparedCallback};
+use crate::plugin::Plugin;
 
 /// One step of one invocation, as its plugin sees it.
 pub struct Context<P: Plugin> {
@@ -19,25 +20,27 @@ pub struct Context<P: Plugin> {
     step: StepFacts,
 }
 
-/// The untyped facts of a step.
+/// What a step is told, whatever its types are.
 #[derive(Clone)]
-pub(crate) struct StepFacts {
-    pub(crate) trace_id: TraceId,
-    pub(crate) invoke_count: u32,
-    pub(crate) event: Event,
-    pub(crate) caller: Caller,
-    pub(crate) urls: Arc<CallbackUrls>,
-    pub(crate) prepared: u32,
+pub struct StepFacts {
+    /// The invocation.
+    pub trace_id: TraceId,
+    /// Which step this is, counted from 1.
+    pub invoke_count: u32,
+    /// Why the step is run.
+    pub event: Event,
+    /// Who invoked the plugin.
+    pub caller: Caller,
+    /// Makes the URLs of callbacks.
+    pub urls: Arc<dyn PrepareCallback>,
+    /// How many callbacks the step has prepared so far.
+    pub prepared: u32,
 }
 
-/// A callback that a third party can be given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PreparedCallback {
-    /// Names the callback: [`Callback::id`](crate::plugin::Callback::id) when it is called.
-    pub id: CallbackId,
-    /// The URL to POST any JSON to. It may be called many times; every call is one step. The URL is a
-    /// credential: whoever has it can call.
-    pub url: String,
+/// Makes callbacks: the engine does, and knows where they are to be called.
+pub trait PrepareCallback: Send + Sync {
+    /// The callback that is the `nth` of a step.
+    fn prepare(&self, trace_id: &TraceId, invoke_count: u32, nth: u32) -> PreparedCallback;
 }
 
 impl<P: Plugin> Context<P> {

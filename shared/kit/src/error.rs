@@ -2,6 +2,12 @@
 
 use std::fmt::Display;
 
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bk_plugin_core::error_text::with_sources;
+use serde_json::json;
+
 /// Why `execute` failed.
 ///
 /// The two kinds end the invocation in FAIL alike, but differ in what is kept and in what the log says:
@@ -11,7 +17,7 @@ use std::fmt::Display;
 /// Any `std::error::Error` becomes an unexpected error through `?`:
 ///
 /// ```
-/// # use bk_plugin_kit::error::{Result, fail};
+/// # use crate::error::{Result, fail};
 /// fn port(text: &str) -> Result<u16> {
 ///     let port: u16 = text.parse()?; // unexpected: "invalid digit found in string"
 ///     if port == 0 {
@@ -43,7 +49,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
 /// Whatever can be displayed will do, so it also turns another error into one in the author's words:
 ///
 /// ```
-/// # use bk_plugin_kit::error::{Result, fail};
+/// # use crate::error::{Result, fail};
 /// fn port(text: &str) -> Result<u16> {
 ///     text.parse().or_else(fail) // where `text.parse()?` would be unexpected
 /// }
@@ -58,22 +64,6 @@ pub fn unexpected<T>(message: impl Display) -> Result<T> {
     Err(Error::Unexpected(message.to_string().into()))
 }
 
-/// The text of an error and of everything it says it came from, since the outer one alone ("error sending
-/// request") rarely tells what to do.
-pub fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// What a JSON error says without the value it is about: it may be a secret, and the text goes to the log and
 /// to the caller.
 pub(crate) fn without_values(error: &serde_json::Error) -> String {
@@ -86,6 +76,32 @@ pub(crate) fn without_values(error: &serde_json::Error) -> String {
         return format!("{beginning}{}{}", rest[..value.min(expected)].trim_end(), &rest[expected..]);
     }
     text
+}
+
+/// Stands in the extensions of an answer that is an unexpected error of one of the author's routes; holds its text.
+#[derive(Debug, Clone)]
+pub struct UnexpectedError(pub String);
+
+/// The answer of an author's handler that returns the kit's `Result`: 400 in the author's own words, or 500
+/// for an unexpected error (in the reference's words, typo included).
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Fail(message) => envelope(StatusCode::BAD_REQUEST, &message),
+            Self::Unexpected(error) => {
+                let text = with_sources(&*error);
+                tracing::error!(error = text, "a route of the author's failed");
+                let message = format!("unknow error, please contact plugin developers: {text}");
+                let mut response = envelope(StatusCode::INTERNAL_SERVER_ERROR, &message);
+                response.extensions_mut().insert(UnexpectedError(text));
+                response
+            }
+        }
+    }
+}
+
+fn envelope(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"result": false, "data": null, "message": message}))).into_response()
 }
 
 #[cfg(test)]

@@ -1,22 +1,20 @@
 //! A plugin project: its versions, forms and own routes, checked and put in order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use semver::Version as Semver;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::JsonObject;
 use crate::plugin::Plugin;
+use crate::registry::{AllowedScope, AuthorRoutes, Registry};
 use crate::validation::ModelError;
 use crate::version::{Typed, Version};
 
 /// What an author hands to the server or to the Lambda functions.
 ///
 /// ```
-/// # use bk_plugin_kit::prelude::*;
+/// # use crate::prelude::*;
 /// # struct Echo;
 /// # impl Plugin for Echo {
 /// #     const META: Meta = Meta::version("1.0.0");
@@ -31,7 +29,7 @@ use crate::version::{Typed, Version};
 ///     .forms([("1.0.0", "(function () { $.atoms['echo'] = [] })();")])
 ///     .build()?;
 /// assert_eq!(registry.versions(), ["1.0.0"]);
-/// # Ok::<(), bk_plugin_kit::project::ProjectErrors>(())
+/// # Ok::<(), crate::project::ProjectErrors>(())
 /// ```
 pub struct Project {
     description: String,
@@ -39,34 +37,6 @@ pub struct Project {
     versions: Vec<Result<Arc<dyn Version>, ProjectError>>,
     forms: BTreeMap<String, String>,
     routes: AuthorRoutes,
-}
-
-/// The author's own HTTP routes.
-#[derive(Clone, Default)]
-pub struct AuthorRoutes {
-    /// Under `/bk_plugin/plugin_api/`; also reached through `plugin_api_dispatch`.
-    pub plugin_api: Router,
-    /// Under `/bk_plugin/openapi/`.
-    pub openapi: Router,
-    /// Under `/bk_plugin/private/`.
-    pub private: Router,
-}
-
-/// Which scopes of an app may call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct AllowedScope {
-    /// Kind of scope, for example `project`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The scopes that may call.
-    pub value: Vec<String>,
-}
-
-impl AllowedScope {
-    /// Whether a call from this scope is let in.
-    pub(crate) fn allows(&self, kind: &str, value: &str) -> bool {
-        self.kind == kind && self.value.iter().any(|allowed| allowed == value)
-    }
 }
 
 /// One thing wrong with a project.
@@ -227,103 +197,8 @@ fn insert(
     Ok(())
 }
 
-/// A checked project.
-pub struct Registry {
-    description: String,
-    allow_scope: BTreeMap<String, AllowedScope>,
-    /// Newest first.
-    order: Vec<String>,
-    versions: HashMap<String, Arc<dyn Version>>,
-    forms: BTreeMap<String, String>,
-    routes: AuthorRoutes,
-}
-
-/// What `detail` answers about one version.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Detail {
-    desc: &'static str,
-    version: &'static str,
-    enable_plugin_callback: bool,
-    #[schema(value_type = Object)]
-    inputs: JsonObject,
-    #[schema(value_type = Object)]
-    outputs: JsonObject,
-    #[schema(value_type = Object)]
-    context_inputs: JsonObject,
-    forms: Forms,
-}
-
-#[derive(Debug, Clone, Serialize, ToSchema)]
-struct Forms {
-    /// Text of form.js; null if the version has none.
-    #[schema(required = true)]
-    renderform: Option<String>,
-}
-
-impl Registry {
-    /// The project's description.
-    pub fn description(&self) -> &str {
-        &self.description
-    }
-
-    /// Which apps are limited to which scopes.
-    pub fn allow_scope(&self) -> &BTreeMap<String, AllowedScope> {
-        &self.allow_scope
-    }
-
-    /// The numbers of all versions, newest first. (The reference sorts them as text: 1.9.0 before 1.10.0.)
-    pub fn versions(&self) -> &[String] {
-        &self.order
-    }
-
-    /// The author's own routes.
-    pub fn routes(&self) -> &AuthorRoutes {
-        &self.routes
-    }
-
-    /// What `detail` answers about `version`; `None` if there is no such version.
-    pub fn detail(&self, version: &str) -> Option<Detail> {
-        let found = self.versions.get(version)?;
-        let (meta, models) = (found.meta(), found.models());
-        Some(Detail {
-            desc: meta.desc,
-            version: meta.version,
-            enable_plugin_callback: meta.enable_plugin_callback,
-            inputs: models.inputs.schema().clone(),
-            outputs: models.outputs.schema().clone(),
-            context_inputs: models.context_inputs.schema().clone(),
-            forms: Forms { renderform: self.forms.get(version).cloned() },
-        })
-    }
-
-    /// What works but is probably not meant: to be said at start-up.
-    pub fn warnings(&self) -> Vec<String> {
-        let orphans = self
-            .forms
-            .keys()
-            .filter(|version| !self.versions.contains_key(*version))
-            .map(|version| format!("forms/{version}/form.js belongs to no version"));
-        let formless = self
-            .order
-            .iter()
-            .filter(|version| !self.forms.contains_key(*version) && self.has_inputs(version))
-            .map(|version| format!("version {version} has inputs and no forms/{version}/form.js"));
-        orphans.chain(formless).collect()
-    }
-
-    fn has_inputs(&self, version: &str) -> bool {
-        let properties = self.versions[version].models().inputs.schema().get("properties");
-        properties.and_then(|value| value.as_object()).is_some_and(|fields| !fields.is_empty())
-    }
-
-    pub(crate) fn get(&self, version: &str) -> Option<&Arc<dyn Version>> {
-        self.versions.get(version)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::prelude::*;
 
     macro_rules! plugin {

@@ -7,18 +7,17 @@
 //! A bound that equals the one of the Rust type (`range(min = 0)` on a `u32`) cannot be told from it and does
 //! not show; give the field a wider type if forms should see it.
 
-mod presentation;
+mod pydantic;
 mod source;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use presentation::present;
-pub use presentation::title_of;
+pub(crate) use pydantic::present;
+pub use pydantic::title_of;
 pub(crate) use source::{Source, is_null_type, reference_name, source};
 
+use bk_plugin_core::JsonObject;
 use schemars::JsonSchema;
-
-use crate::JsonObject;
 
 /// A type that cannot be the inputs, outputs or context of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +38,7 @@ pub enum SchemaError {
 ///     retry_count: Option<u8>,
 /// }
 ///
-/// let schema = bk_plugin_kit::schema::of::<Inputs>().expect("a struct");
+/// let schema = crate::schema::of::<Inputs>().expect("a struct");
 /// assert_eq!(
 ///     serde_json::Value::from(schema),
 ///     serde_json::json!({

@@ -1,9 +1,8 @@
 //! What bk-sops and its kin pass in the context of every call, as ready types.
 
+use bk_plugin_core::JsonObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::JsonObject;
 
 /// The context fields of 标准运维 (bk-sops): use it as it is, or `#[serde(flatten)]` it into your own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

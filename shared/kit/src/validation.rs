@@ -15,15 +15,13 @@ mod tests;
 
 use std::fmt;
 
+use bk_plugin_core::JsonObject;
 use jsonschema::{Draft, Validator};
 use schemars::JsonSchema;
 use serde_json::Value;
 
 use self::plan::Plan;
-use crate::{
-    JsonObject,
-    schema::{self, SchemaError},
-};
+use crate::schema::{self, SchemaError};
 
 /// How many problems are spelled out in the text of an [`Invalid`]: a long list of wrong values should not
 /// become a message as long.

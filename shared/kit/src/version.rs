@@ -4,53 +4,76 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use async_trait::async_trait;
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::error_text::with_sources;
 use futures::FutureExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::JsonObject;
 use crate::context::{Context, StepFacts};
-use crate::error::{self, Error, without_values};
-use crate::plugin::{Meta, Next, Plugin};
+use crate::error::{Error, without_values};
+use crate::next::Next;
+use crate::plugin::{Meta, Plugin};
 use crate::validation::{Invalid, Model, ModelError};
 
 /// The models of a version: what `detail` shows and what calls are checked against.
-pub(crate) struct Models {
-    pub(crate) inputs: Model,
-    pub(crate) context_inputs: Model,
-    pub(crate) outputs: Model,
+pub struct Models {
+    /// Of the inputs.
+    pub inputs: Model,
+    /// Of the context inputs.
+    pub context_inputs: Model,
+    /// Of the outputs.
+    pub outputs: Model,
 }
 
 /// Everything `execute` runs on, as JSON.
-pub(crate) struct StepInput {
-    pub(crate) facts: StepFacts,
-    pub(crate) inputs: JsonObject,
-    pub(crate) context: JsonObject,
-    pub(crate) storage: Value,
-    pub(crate) outputs: Value,
+pub struct StepInput {
+    /// What the step is told.
+    pub facts: StepFacts,
+    /// The inputs as they came.
+    pub inputs: JsonObject,
+    /// The context as it came.
+    pub context: JsonObject,
+    /// What the step before left in storage; null before the first step.
+    pub storage: Value,
+    /// What the steps before have put out.
+    pub outputs: Value,
 }
 
-/// How a step ended.
+/// What came of a step.
 #[derive(Debug)]
-pub(crate) enum Stepped {
+pub enum StepOutcome {
     /// `execute` said what comes next.
-    Next { next: Next, storage: Value, outputs: Value },
-    /// The author's error: what the step left is kept.
-    Failed { message: String, storage: Value, outputs: Value },
-    /// Any other error or a panic: what the step left is not kept.
-    Unexpected { message: String },
+    Next(Next, StepState),
+    /// The author's error, in the author's words: the state that the step left is kept.
+    Failed(String, StepState),
+    /// Any other error or a panic: the state that the step left is not kept.
+    Unexpected(String),
     /// The inputs or the context do not validate; `execute` was not run.
-    Invalid { message: String },
+    Invalid(String),
+}
+
+/// What a step leaves for the next one, as JSON.
+#[derive(Debug)]
+pub struct StepState {
+    /// What the plugin keeps.
+    pub storage: Value,
+    /// What the plugin has put out.
+    pub outputs: Value,
 }
 
 /// A version of any plugin.
 #[async_trait]
-pub(crate) trait Version: Send + Sync {
+pub trait Version: Send + Sync {
+    /// What the version says of itself.
     fn meta(&self) -> Meta;
+    /// The name of its Rust type.
     fn type_name(&self) -> &'static str;
+    /// Its models.
     fn models(&self) -> &Models;
-    async fn step(&self, input: StepInput) -> Stepped;
+    /// Runs one step. A panic of the author's code is an unexpected error.
+    async fn step(&self, input: StepInput) -> StepOutcome;
 }
 
 /// A plugin and its models.
@@ -69,30 +92,30 @@ impl<P: Plugin> Typed<P> {
         Ok(Self { plugin, models })
     }
 
-    async fn run(&self, input: StepInput) -> Stepped {
+    async fn run(&self, input: StepInput) -> StepOutcome {
         let inputs = match typed::<P::Inputs>("inputs", &self.models.inputs, input.inputs) {
             Ok(inputs) => inputs,
-            Err(message) => return Stepped::Invalid { message },
+            Err(message) => return StepOutcome::Invalid(message),
         };
         let data = match typed::<P::ContextInputs>("context", &self.models.context_inputs, input.context) {
             Ok(data) => data,
-            Err(message) => return Stepped::Invalid { message },
+            Err(message) => return StepOutcome::Invalid(message),
         };
         let (storage, outputs) = match (storage_from_json(input.storage), outputs_from_json(input.outputs)) {
             (Ok(storage), Ok(outputs)) => (storage, outputs),
-            (Err(message), _) | (_, Err(message)) => return Stepped::Unexpected { message },
+            (Err(message), _) | (_, Err(message)) => return StepOutcome::Unexpected(message),
         };
         let mut cx = Context::new(data, storage, outputs, input.facts);
         let result = self.plugin.execute(inputs, &mut cx).await;
         if let Err(Error::Unexpected(error)) = result {
-            return Stepped::Unexpected { message: error::with_sources(&*error) };
+            return StepOutcome::Unexpected(with_sources(&*error));
         }
-        match (to_json("storage", &cx.storage), outputs_to_json(cx.outputs.as_ref()), result) {
-            (Ok(storage), Ok(outputs), Ok(next)) => Stepped::Next { next, storage, outputs },
-            (Ok(storage), Ok(outputs), Err(error)) => {
-                Stepped::Failed { message: fail_text(error), storage, outputs }
-            }
-            (Err(message), _, _) | (_, Err(message), _) => Stepped::Unexpected { message },
+        let state = to_json("storage", &cx.storage)
+            .and_then(|storage| Ok(StepState { storage, outputs: outputs_to_json(cx.outputs.as_ref())? }));
+        match (state, result) {
+            (Ok(state), Ok(next)) => StepOutcome::Next(next, state),
+            (Ok(state), Err(error)) => StepOutcome::Failed(fail_text(error), state),
+            (Err(message), _) => StepOutcome::Unexpected(message),
         }
     }
 }
@@ -111,12 +134,10 @@ impl<P: Plugin> Version for Typed<P> {
         &self.models
     }
 
-    async fn step(&self, input: StepInput) -> Stepped {
+    async fn step(&self, input: StepInput) -> StepOutcome {
         // Around everything of the author's: a panic may come from a Serialize as well as from `execute`.
-        let ended = AssertUnwindSafe(self.run(input)).catch_unwind().await;
-        ended.unwrap_or_else(|panic| Stepped::Unexpected {
-            message: format!("panicked: {}", panic_text(&*panic)),
-        })
+        let outcome = AssertUnwindSafe(self.run(input)).catch_unwind().await;
+        outcome.unwrap_or_else(|panic| StepOutcome::Unexpected(format!("panicked: {}", panic_text(&*panic))))
     }
 }
 
@@ -177,12 +198,12 @@ fn is_deeper_than(value: &Value, levels: usize) -> bool {
 fn fail_text(error: Error) -> String {
     match error {
         Error::Fail(message) => message,
-        Error::Unexpected(error) => error::with_sources(&*error),
+        Error::Unexpected(error) => with_sources(&*error),
     }
 }
 
 /// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::engine::{End, Engine, Handled, Occasion};
-use bk_plugin_kit::queue::{Message, Queue};
-use bk_plugin_kit::trace_context::TraceContext;
+use bk_plugin_aws::sqs::{UnreadableMessage, parse};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::{Message, Queue};
+use bk_plugin_core::trace_context::TraceContext;
+use bk_plugin_engine::{CallContext, Engine, Handled, TimeBudget};
 use futures::future::join_all;
 use tracing::Instrument as _;
-
-use crate::sqs::{UnreadableMessage, parse};
 
 /// Handles the messages of the queue and of its dead-letter queue.
 pub struct PollTick {
@@ -62,7 +61,7 @@ impl PollTick {
                 }
             }
         }
-        let end = End::new(self.engine.clock().now(), ends_at);
+        let end = TimeBudget::new(self.engine.clock().now(), ends_at);
         suspects.sort_by_key(|suspect| suspect.message.put_backs());
         let has_waited = suspects.last().is_some_and(|suspect| suspect.message.put_backs() >= OFTEN_ENOUGH);
         let alone = if fresh.is_empty() || has_waited { suspects.pop() } else { None };
@@ -83,13 +82,13 @@ impl PollTick {
         response
     }
 
-    async fn run(&self, letter: Letter, end: End) -> Option<String> {
+    async fn run(&self, letter: Letter, end: TimeBudget) -> Option<String> {
         let engine = self.engine.on(letter.occasion(end));
         let handled = engine.handle(&letter.message, letter.receive_count).instrument(letter.span()).await;
         letter.unless(handled)
     }
 
-    async fn end(&self, letter: Letter, end: End) -> Option<String> {
+    async fn end(&self, letter: Letter, end: TimeBudget) -> Option<String> {
         let engine = self.engine.on(letter.occasion(end));
         letter.unless(engine.dead_letter(&letter.message).instrument(letter.span()).await)
     }
@@ -144,8 +143,8 @@ impl Letter {
         matches!(self.message, Message::WakeUp(_)) && self.message.crashes(self.receive_count) > 0
     }
 
-    fn occasion(&self, end: End) -> Occasion {
-        Occasion { end: Some(end), trace: self.trace.clone(), cause: None }
+    fn occasion(&self, end: TimeBudget) -> CallContext {
+        CallContext { end: Some(end), trace: self.trace.clone(), cause: None }
     }
 
     fn span(&self) -> tracing::Span {

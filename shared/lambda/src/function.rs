@@ -5,27 +5,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use bk_plugin_kit::callback_token::{CallbackKeys, InvalidKey};
-use bk_plugin_kit::clock::SystemClock;
-use bk_plugin_kit::engine::{Engine, EngineParts};
-use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
+use bk_plugin_aws::dynamodb::DynamoDbTable;
+use bk_plugin_aws::secret::{SecretError, SecretVariables};
+use bk_plugin_aws::sqs::SqsQueue;
+use bk_plugin_aws::{Clients, ClientsError};
+use bk_plugin_core::clock::SystemClock;
+use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
+use bk_plugin_engine::{Engine, EngineParts};
 use bk_plugin_kit::project::{Project, ProjectErrors};
-use bk_plugin_kit::protocol::{self, Description, Front, ProtocolSettings, Service};
-use bk_plugin_kit::secrecy::ExposeSecret;
-use bk_plugin_kit::settings::{Reader, SettingErrors, Settings};
+use bk_plugin_service::finish_callback_client::HttpFinishCallbackClient;
+use bk_plugin_service::protocol::{self, Description, Endpoint, ProtocolSettings, Service};
+use bk_plugin_service::settings::{Reader, SettingErrors, Settings};
 use lambda_runtime::{Error as RuntimeError, LambdaEvent, service_fn};
+use secrecy::ExposeSecret;
 use tracing::Instrument as _;
 
-use crate::dynamodb::DynamoDbTable;
+use crate::batch::PollTick;
 use crate::http::{answer, ends_at};
 use crate::log::{self, Metrics};
-use crate::poll_tick::PollTick;
-use crate::secret::SecretVariables;
 use crate::settings::{StoreSettings, required};
-use crate::sqs::SqsQueue;
-use crate::{Clients, ClientsError};
-
-pub use crate::secret::SecretError;
 
 /// Why a function does not start. Each says what to change.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +57,7 @@ pub fn invoke(project: Project) -> ExitCode {
     run(async {
         let (service, metrics) = service(project).await?;
         let routes = protocol::invoke_routes(&service).merge(protocol::meta_routes(service.description()));
-        serve(protocol::serve(service.description(), routes), metrics).await
+        serve(protocol::endpoint(service.description(), routes), metrics).await
     })
 }
 
@@ -68,7 +66,7 @@ pub fn callback(project: Project) -> ExitCode {
     run(async {
         let (service, metrics) = service(project).await?;
         let routes = protocol::callback_routes(&service).merge(protocol::schedule_routes(&service));
-        serve(protocol::serve(service.description(), routes), metrics).await
+        serve(protocol::endpoint(service.description(), routes), metrics).await
     })
 }
 
@@ -83,7 +81,7 @@ pub fn meta(project: Project) -> ExitCode {
         let settings = reader.finish(settings)?;
         let description = Description::new(Arc::new(project.build()?), settings, Arc::new(SystemClock));
         let routes = protocol::meta_routes(&description).merge(protocol::document_routes(&description));
-        serve(protocol::serve(&description, routes), metrics).await
+        serve(protocol::endpoint(&description, routes), metrics).await
     })
 }
 
@@ -183,8 +181,8 @@ async fn service(project: Project) -> Result<(Arc<Service>, Metrics), StartError
     Ok((Service::new(Arc::new(engine), protocol), metrics))
 }
 
-async fn serve(front: Front, metrics: Metrics) -> Result<(), StartError> {
-    let handle = move |request| answer(front.clone(), metrics, request);
+async fn serve(endpoint: Endpoint, metrics: Metrics) -> Result<(), StartError> {
+    let handle = move |request| answer(endpoint.clone(), metrics, request);
     Ok(lambda_http::run(lambda_http::service_fn(handle)).await?)
 }
 

@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 use axum::response::Response;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::protocol::{EndsAt, Front};
-use bk_plugin_kit::trace_context::TraceContext;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::trace_context::TraceContext;
+use bk_plugin_service::protocol::{Endpoint, KilledAt};
 use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt as _};
 use tower::Service as _;
@@ -19,7 +19,7 @@ use crate::log::Metrics;
 
 /// Answers one event.
 pub(crate) async fn answer(
-    mut front: Front,
+    mut endpoint: Endpoint,
     metrics: Metrics,
     request: Request,
 ) -> Result<Response, Infallible> {
@@ -30,9 +30,9 @@ pub(crate) async fn answer(
     if let Some(stage) = stage {
         strip_stage(request.uri_mut(), &stage);
     }
-    request.extensions_mut().insert(EndsAt(ends_at(&context)));
+    request.extensions_mut().insert(KilledAt(ends_at(&context)));
     let span = tracing::info_span!("event", aws_request_id = context.request_id, otelTraceID = trace.id());
-    let answered = front.call(request).instrument(span).await;
+    let answered = endpoint.call(request).instrument(span).await;
     metrics.flush();
     answered
 }
@@ -70,9 +70,9 @@ fn strip_stage(uri: &mut Uri, stage: &str) {
 mod tests {
     use std::sync::Arc;
 
-    use bk_plugin_kit::clock::{Clock as _, SystemClock};
+    use bk_plugin_core::clock::{Clock as _, SystemClock};
     use bk_plugin_kit::prelude::*;
-    use bk_plugin_kit::protocol::{self, Description, ProtocolSettings};
+    use bk_plugin_service::protocol::{self, Description, ProtocolSettings};
     use serde_json::{Value, json};
 
     use super::*;
@@ -97,12 +97,12 @@ mod tests {
         let settings = ProtocolSettings::new("demo", protocol::time_zone(None).unwrap());
         let description = Description::new(registry, settings, Arc::new(SystemClock));
         let routes = protocol::meta_routes(&description).merge(protocol::document_routes(&description));
-        let front = protocol::serve(&description, routes);
+        let endpoint = protocol::endpoint(&description, routes);
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
         let mut context = lambda_runtime::Context::default();
         let deadline = SystemClock.now() + std::time::Duration::from_secs(20);
         context.deadline = u64::try_from(deadline.as_millis()).unwrap();
-        let response = answer(front, Metrics::none(), request.with_lambda_context(context)).await.unwrap();
+        let response = answer(endpoint, Metrics::none(), request.with_lambda_context(context)).await.unwrap();
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or_default())

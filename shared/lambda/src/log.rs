@@ -2,8 +2,8 @@
 
 use std::io;
 
-use bk_plugin_kit::json_lines::JsonLines;
-use bk_plugin_kit::settings::Reader;
+use bk_plugin_service::json_lines::JsonLines;
+use bk_plugin_service::settings::Reader;
 use metrics::Unit;
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use tracing_subscriber::filter::Targets;
@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Sets the log up for the whole process, by `BK_PLUGIN_LOG`.
 pub(crate) fn install(reader: &mut Reader<'_>) {
-    let level = bk_plugin_kit::settings::log(reader);
+    let level = bk_plugin_service::settings::log(reader);
     install_at(level);
 }
 
@@ -32,7 +32,7 @@ impl Metrics {
     pub(crate) fn install(reader: &Reader<'_>) -> Self {
         let namespace = reader.text("BK_PLUGIN_METRICS_NAMESPACE").unwrap_or_else(|| "BkPlugin".to_owned());
         let collector = Builder::new().cloudwatch_namespace(namespace).init().ok();
-        bk_plugin_kit::metrics::describe(Some(Unit::Seconds));
+        bk_plugin_engine::metrics::describe(Some(Unit::Seconds));
         Self(collector)
     }
 

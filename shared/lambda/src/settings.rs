@@ -1,11 +1,10 @@
-//! The settings that only Lambda functions have, beside those of [`bk_plugin_kit::settings`].
+//! The settings that only Lambda functions have, beside those of [`bk_plugin_service::settings`].
 //! `template.yaml` sets them.
 
 use std::time::Duration;
 
-use bk_plugin_kit::settings::Reader;
-
-use crate::sqs::LONGEST_DELAY;
+use bk_plugin_aws::sqs::LONGEST_DELAY;
+use bk_plugin_service::settings::Reader;
 
 /// Where invocations are stored and wake-ups are sent.
 #[derive(Debug, Clone)]

@@ -45,9 +45,9 @@ mod tests {
         assert_eq!(registry.versions(), ["2.0.0", "1.2.0", "1.1.0", "1.0.0"]);
         assert_eq!(registry.warnings(), Vec::<String>::new());
         for version in registry.versions() {
-            let detail = serde_json::to_value(registry.detail(version)).unwrap();
-            let form = detail["forms"]["renderform"].as_str().unwrap_or_default();
-            for field in detail["inputs"]["properties"].as_object().into_iter().flat_map(|of| of.keys()) {
+            let form = registry.form(version).unwrap_or_default();
+            let schema = registry.version(version).unwrap().models().inputs.schema();
+            for field in schema["properties"].as_object().unwrap().keys() {
                 assert!(form.contains(&format!("\"tag_code\": \"{field}\"")), "{version}: {field}");
             }
         }

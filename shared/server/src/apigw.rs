@@ -7,7 +7,7 @@ use bk_plugin_apigw::plan::plan;
 use bk_plugin_apigw::public_key::{self, NoKey};
 use bk_plugin_apigw::settings::{Connection, SyncSettings};
 use bk_plugin_apigw::sync::{SyncError, sync};
-use bk_plugin_kit::settings::{self, Reader, SettingErrors};
+use bk_plugin_service::settings::{self, Reader, SettingErrors};
 
 use crate::command_line::Apigw;
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use bk_plugin_kit::ids::Receipt;
-use bk_plugin_kit::secrecy::SecretString;
+use bk_plugin_core::ids::Receipt;
+use secrecy::SecretString;
 
 use crate::settings::ServerSettings;
 use crate::start_error::StartError;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use bk_plugin_kit::engine::Engine;
+use bk_plugin_engine::Engine;
 use tokio::sync::watch;
 
 pub(crate) fn routes(engine: Arc<Engine>, stopping: watch::Receiver<bool>) -> Router {

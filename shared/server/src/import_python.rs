@@ -4,18 +4,21 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bk_plugin_kit::engine::Adopted;
-use bk_plugin_kit::project::{Project, ProjectErrors, Registry};
-use bk_plugin_kit::record::Record;
-use bk_plugin_kit::settings::SettingErrors;
-use bk_plugin_kit::table::{StoreError, Table as _};
+use bk_plugin_core::record::Record;
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::Table as _;
+use bk_plugin_engine::TakeOver;
+use bk_plugin_engine::metered_store::MeteredStore;
+use bk_plugin_kit::project::{Project, ProjectErrors};
+use bk_plugin_kit::runtime::Registry;
+use bk_plugin_service::settings::SettingErrors;
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::mysql::{OpenError, PythonError};
 
-use crate::measured::Measured;
 use crate::settings::ServerSettings;
+use crate::start_error::StartError;
 use crate::store::{StoreSettings, open_mysql};
-use crate::{StartError, log, serve};
+use crate::{log, serve};
 
 /// Why nothing was taken over, or not everything. Each says what to change.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +62,12 @@ impl std::fmt::Display for Report {
 }
 
 impl Report {
-    fn add(&mut self, record: &Record, adopted: Adopted, dry_run: bool) {
+    fn add(&mut self, record: &Record, adopted: TakeOver, dry_run: bool) {
         let (count, word) = match adopted {
-            Adopted::Now if dry_run => (&mut self.taken_over, "would be taken over"),
-            Adopted::Now => (&mut self.taken_over, "taken over"),
-            Adopted::Before => (&mut self.here_before, "here before"),
-            Adopted::UnknownVersion => (&mut self.left, "left: its version is not in this project"),
+            TakeOver::Done if dry_run => (&mut self.taken_over, "would be taken over"),
+            TakeOver::Done => (&mut self.taken_over, "taken over"),
+            TakeOver::AlreadyHere => (&mut self.here_before, "here before"),
+            TakeOver::UnknownVersion => (&mut self.left, "left: its version is not in this project"),
         };
         *count += 1;
         let Record { trace_id, plugin_version, state, .. } = record;
@@ -100,7 +103,12 @@ async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) ->
     let store = Arc::new(open_mysql(address, settings).await?);
     let found = store.python_invocations().await?;
     // No step is run here, so no URL with this port is handed out.
-    let engine = serve::engine(registry, settings, &Arc::new(Measured(store.clone())), settings.port)?;
+    let engine = serve::engine(
+        registry,
+        settings,
+        &Arc::new(MeteredStore::new(store.clone(), store.clone())),
+        settings.port,
+    )?;
     let mut report = Report::default();
     for record in found {
         let record = match record {
@@ -114,12 +122,12 @@ async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) ->
             let known = engine.registry().versions().contains(&record.plugin_version);
             let here = store.read(&record.trace_id).await;
             here.map(|here| match here {
-                _ if !known => Adopted::UnknownVersion,
-                Some(_) => Adopted::Before,
-                None => Adopted::Now,
+                _ if !known => TakeOver::UnknownVersion,
+                Some(_) => TakeOver::AlreadyHere,
+                None => TakeOver::Done,
             })
         } else {
-            engine.adopt(record.clone()).await
+            engine.take_over(record.clone()).await
         };
         match adopted {
             Ok(adopted) => report.add(&record, adopted, dry_run),

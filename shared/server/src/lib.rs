@@ -13,7 +13,6 @@ mod housekeeping;
 mod import_python;
 mod log;
 mod log_files;
-mod measured;
 mod metrics;
 mod serve;
 mod settings;

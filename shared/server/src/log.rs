@@ -2,8 +2,8 @@
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
-use bk_plugin_kit::json_lines::JsonLines;
-use bk_plugin_kit::protocol::InvocationLog;
+use bk_plugin_service::json_lines::JsonLines;
+use bk_plugin_service::protocol::InvocationLog;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use bk_plugin_kit::settings::Reader;
+use bk_plugin_service::settings::Reader;
 
 /// Where the log's files are and how large they become.
 #[derive(Debug, Clone)]

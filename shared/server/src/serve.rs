@@ -7,14 +7,15 @@ use std::time::Duration;
 use axum::Router;
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::Client;
-use bk_plugin_kit::callback_token::CallbackKeys;
-use bk_plugin_kit::clock::SystemClock;
-use bk_plugin_kit::engine::{Engine, EngineParts};
-use bk_plugin_kit::finish_callback_client::HttpFinishCallbackClient;
-use bk_plugin_kit::project::Registry;
-use bk_plugin_kit::protocol::{self, Admission, Front, GatewayJwt, Service};
-use bk_plugin_kit::secrecy::ExposeSecret;
-use bk_plugin_kit::worker::Worker;
+use bk_plugin_core::clock::SystemClock;
+use bk_plugin_engine::callback_token::CallbackKeys;
+use bk_plugin_engine::metered_store::MeteredStore;
+use bk_plugin_engine::worker::Worker;
+use bk_plugin_engine::{Engine, EngineParts};
+use bk_plugin_kit::runtime::Registry;
+use bk_plugin_service::finish_callback_client::HttpFinishCallbackClient;
+use bk_plugin_service::protocol::{self, Admission, Endpoint, GatewayJwt, Service};
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::Layer as _;
@@ -22,7 +23,6 @@ use tower::make::Shared;
 use tower::util::option_layer;
 
 use crate::log::Log;
-use crate::measured::Measured;
 use crate::metrics::Metrics;
 use crate::settings::{Role, ServerSettings};
 use crate::start_error::StartError;
@@ -39,13 +39,13 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
     };
     let listener = listen(&settings).await?;
     let metrics = Metrics::install()?;
-    let measured = Arc::new(Measured(store.clone()));
+    let metered = Arc::new(MeteredStore::new(store.clone(), store.clone()));
     let port = listener.local_addr().map_or(settings.port, |address| address.port());
-    let engine = Arc::new(engine(registry, &settings, &measured, port)?);
+    let engine = Arc::new(engine(registry, &settings, &metered, port)?);
     announce(&engine, &settings, &listener);
 
     let working = settings.role.runs_later_steps().then(|| {
-        let worker = Worker::new(Arc::clone(&engine), measured, settings.worker);
+        let worker = Worker::new(Arc::clone(&engine), metered, settings.worker);
         tokio::spawn(worker.run(stopped(stopping.clone())))
     });
     let housekeeping = tokio::spawn(housekeeping::keep(Arc::clone(&store)));
@@ -90,7 +90,7 @@ async fn listen(settings: &ServerSettings) -> Result<TcpListener, StartError> {
 pub(crate) fn engine(
     registry: Registry,
     settings: &ServerSettings,
-    store: &Arc<Measured>,
+    store: &Arc<MeteredStore>,
     port: u16,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
@@ -128,7 +128,7 @@ fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Result<Arc<Servic
 }
 
 /// What is for callers, beside what is for operators.
-fn routes(service: &Arc<Service>, operators: Router, role: Role, log: &Log) -> Front {
+fn routes(service: &Arc<Service>, operators: Router, role: Role, log: &Log) -> Endpoint {
     let mut groups = operators;
     if role.answers_callers() {
         groups = groups
@@ -141,7 +141,7 @@ fn routes(service: &Arc<Service>, operators: Router, role: Role, log: &Log) -> F
             groups = groups.merge(protocol::log_routes(service, log.clone()));
         }
     }
-    protocol::serve(service.description(), groups)
+    protocol::endpoint(service.description(), groups)
 }
 
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {

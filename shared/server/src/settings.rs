@@ -1,11 +1,11 @@
 //! The server's own settings beside those it shares with the Lambda functions.
 
-use bk_plugin_apigw::settings::Connection;
-use bk_plugin_kit::protocol::Admission;
 use std::time::Duration;
 
-use bk_plugin_kit::settings::{self, Reader, SettingErrors, Settings};
-use bk_plugin_kit::worker::WorkerOptions;
+use bk_plugin_apigw::settings::Connection;
+use bk_plugin_engine::worker::WorkerOptions;
+use bk_plugin_service::protocol::Admission;
+use bk_plugin_service::settings::{self, Reader, SettingErrors, Settings};
 
 use crate::log_files::LogFiles;
 use crate::store::StoreSettings;

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use bk_plugin_kit::callback_token::InvalidKey;
-use bk_plugin_kit::finish_callback_client::ClientError;
+use bk_plugin_engine::callback_token::InvalidKey;
 use bk_plugin_kit::project::ProjectErrors;
-use bk_plugin_kit::settings::SettingErrors;
+use bk_plugin_service::finish_callback_client::ClientError;
+use bk_plugin_service::settings::SettingErrors;
 use bk_plugin_sql::{mysql, sqlite};
 
 /// Why the server does not start. Each says what to change.

@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bk_plugin_kit::secrecy::SecretString;
-use bk_plugin_kit::settings::Reader;
+use bk_plugin_service::settings::Reader;
 use bk_plugin_sql::Store;
 use bk_plugin_sql::mysql::{self, ClientCertificate, MysqlAddress, MysqlOptions, MysqlStore, Tls};
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
+use secrecy::SecretString;
 
 use crate::settings::ServerSettings;
 use crate::start_error::StartError;

@@ -4,15 +4,14 @@
 //! Context ([`TraceContext`]); this is where those become OpenTelemetry's, and spans are sent on.
 
 mod request;
-mod said_rarely;
 mod settings;
+mod throttled_errors;
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use bk_plugin_kit::secrecy::ExposeSecret as _;
-use bk_plugin_kit::tls::{self, Authorities};
-use bk_plugin_kit::trace_context::{LOG_SPAN, TraceContext};
+use bk_plugin_core::trace_context::{LOG_SPAN, TraceContext};
+use bk_plugin_service::tls::{self, Authorities};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
@@ -21,13 +20,14 @@ use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use secrecy::ExposeSecret as _;
 use tracing::{Level, Metadata, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-use self::said_rarely::SaidRarely;
+use self::throttled_errors::ThrottledErrors;
 
 pub(crate) use request::TracedRequests;
 pub use settings::TraceSettings;
@@ -48,7 +48,7 @@ impl Traces {
             exporter = exporter.with_tls_config(trusting(&settings.authorities));
         }
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(SaidRarely::new(exporter.build()?))
+            .with_batch_exporter(ThrottledErrors::new(exporter.build()?))
             .with_sampler(settings.sampler.clone())
             .with_resource(resource(settings))
             .build();

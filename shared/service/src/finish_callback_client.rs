@@ -15,10 +15,11 @@ use serde_json::Value;
 
 pub use destinations::{Destination, Destinations, InvalidDestination};
 
-use crate::caller::{Caller, TENANT};
-use crate::engine::{FinishCallbackClient, PostError};
-use crate::error::with_sources;
-use crate::record::FinishCallback;
+use bk_plugin_core::caller::{Caller, TENANT};
+use bk_plugin_core::error_text::with_sources;
+use bk_plugin_core::record::FinishCallback;
+use bk_plugin_engine::{FinishCallbackClient, PostError};
+
 use crate::tls::Authorities;
 
 /// How long one post may take. bk-sops answers at once; whoever does not is asked again.
@@ -121,9 +122,9 @@ mod tests {
     use axum::Router;
     use axum::http::{HeaderMap, StatusCode};
     use axum::routing::post;
+    use bk_plugin_core::JsonObject;
 
     use super::*;
-    use crate::JsonObject;
 
     async fn post_to(url: String) -> Result<(), PostError> {
         let destinations = Destinations::anywhere().and_loopback();
@@ -174,7 +175,7 @@ mod tests {
     /// Whoever signed its certificate has to be trusted: by the machine, or by the operator's own list.
     #[tokio::test]
     async fn a_private_authority_is_trusted_when_it_is_told() {
-        const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
+        const DATA: &str = local_apigw::DATA;
         crate::tls::install();
         let port =
             serve_tls(&format!("{DATA}test_localhost.pem"), &format!("{DATA}test_localhost.pk8")).await;

@@ -1,7 +1,7 @@
 //! The plugin interface on the wire: routers for everything under `/bk_plugin/` and for the documents.
 //!
 //! The routes come in groups, so that each Lambda function mounts only its own and the server all of them;
-//! [`serve`] wraps what was merged with everything that holds for every request.
+//! [`endpoint()`] wraps what was merged with everything that holds for every request.
 //!
 //! Bodies, status codes and states are those of the reference (bk-plugin-framework 2.3); every answer that is
 //! not one comes in the same envelope, `{"result": false, "data": null, "message": "..."}`.
@@ -12,9 +12,9 @@ mod callback;
 mod detail;
 mod dispatch;
 mod documents;
+mod endpoint;
 mod envelope;
 mod exact_integers;
-mod front;
 mod gateway;
 mod gateway_claims;
 mod gateway_jwt;
@@ -40,16 +40,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::trace_context::TraceContext;
+use bk_plugin_engine::{CallContext, Engine, TimeBudget};
+use bk_plugin_kit::runtime::Registry;
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{Clock, Timestamp};
-use crate::engine::{End, Engine, Occasion};
-use crate::project::Registry;
-use crate::trace_context::TraceContext;
-
-pub use front::{Front, serve};
+pub use detail::Detail;
+pub use endpoint::{Endpoint, endpoint};
 pub use gateway::Admission;
 pub use gateway_jwt::{GatewayJwt, PublicKeyFileError};
 pub use invocation_log::InvocationLog;
@@ -59,7 +59,7 @@ pub use time_zone::{UnknownTimeZone, time_zone};
 /// When whoever serves a request is killed: put into the extensions of a request by a runtime that does so, as
 /// AWS Lambda. What the request leads to comes to its end before.
 #[derive(Debug, Clone, Copy)]
-pub struct EndsAt(pub Timestamp);
+pub struct KilledAt(pub Timestamp);
 
 /// What the routes are told by whoever mounts them.
 #[derive(Debug, Clone)]
@@ -145,7 +145,7 @@ impl Service {
         let plugin_api = author_routes::mount(author_routes::PLUGIN_API, &registry.routes().plugin_api);
         let description = Description::new(Arc::clone(registry), settings, Arc::clone(engine.clock()));
         Arc::new(Self {
-            plugin_api: front::with_either_slash(plugin_api),
+            plugin_api: endpoint::with_either_slash(plugin_api),
             steps: TaskTracker::new(),
             engine,
             description,
@@ -171,8 +171,8 @@ impl Service {
     /// The engine for what one request leads to.
     fn engine_for(&self, request: &Request) -> Engine {
         let now = self.engine.clock().now();
-        let end = request.extensions().get().map(|EndsAt(at)| End::new(now, *at));
-        self.engine.on(Occasion { end, trace: TraceContext::of(request.headers()), cause: None })
+        let end = request.extensions().get().map(|KilledAt(at)| TimeBudget::new(now, *at));
+        self.engine.on(CallContext { end, trace: TraceContext::of(request.headers()), cause: None })
     }
 
     /// Returns when every first step has come to its end, those included whose caller hung up. To be awaited

@@ -8,11 +8,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bk_plugin_engine::Limits;
 use jiff::tz::TimeZone;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 
-use crate::engine::Limits;
 use crate::finish_callback_client::{Destination, Destinations};
 use crate::protocol::{self, Admission, GatewayJwt, ProtocolSettings};
 use crate::tls::Authorities;
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn who_may_call() {
-        const PUBLIC_KEY: &str = include_str!("../tests/data/gateway_test_key.pub.pem");
+        use local_apigw::PUBLIC_KEY;
         const LONG: &str = "0123456789abcdef";
         let admission = |variables: &[(&str, &str)]| read(variables).map(|settings| settings.admission);
         let said = |variables: &[(&str, &str)]| admission(variables).unwrap_err().to_string();
@@ -464,7 +464,7 @@ mod tests {
         assert!(said(&key[..1]).contains("BK_PLUGIN_API_KEY"));
         assert!(said(&[("BK_PLUGIN_AUTH", "all")]).contains("BK_PLUGIN_AUTH"));
         assert!(said(&prod("BK_APIGW_PUBLIC_KEY", "x")).contains("BK_APIGW_PUBLIC_KEY"));
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/gateway_test_key.pub.pem");
+        let file = &format!("{}gateway_test_key.pub.pem", local_apigw::DATA);
         let from_file = prod("BK_APIGW_PUBLIC_KEY_FILE", file);
         assert!(matches!(admission(&from_file), Ok(Admission::Gateway(Some(_)))));
         assert!(said(&prod("BK_APIGW_PUBLIC_KEY_FILE", "/nowhere")).contains("\"/nowhere\" cannot be read"));

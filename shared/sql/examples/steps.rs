@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::JsonObject;
-use bk_plugin_kit::clock::{Clock, SystemClock};
-use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::queue::{Delivery, Message, WakeUp};
-use bk_plugin_kit::record::{Lease, Record, State};
-use bk_plugin_kit::table::{Claim, Commit, StoreError, Write};
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::clock::{Clock, SystemClock};
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::queue::{Delivery, Message, WakeUp};
+use bk_plugin_core::record::{Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Claim, Commit, Write};
 use bk_plugin_sql::Store;
 use bk_plugin_sql::mysql::{MysqlOptions, MysqlStore};
 use bk_plugin_sql::sqlite::{Durability, SqliteOptions, SqliteStore};
@@ -127,7 +128,7 @@ async fn step(store: &dyn Store, delivery: Delivery) -> Result<bool, Box<dyn Err
     };
     let now = SystemClock.now();
     let lease = Lease { token: LeaseToken::random(), until: now + Duration::from_mins(1) };
-    let on = bk_plugin_kit::table::ClaimOn::Step(after_step);
+    let on = bk_plugin_core::table::ClaimOn::Step(after_step);
     let Claim::Granted(record) = store.claim(&trace_id, &on, &lease, now).await? else {
         store.send(&wake_up(&trace_id, after_step), INTERVAL).await?;
         store.delete(&delivery.handle).await?;

@@ -6,10 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::record::{Lease, Record, State};
-use bk_plugin_kit::table::{ClaimOn, StoreError};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::record::{Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::ClaimOn;
 
 use crate::job::Answer;
 use crate::rows::{HeadRow, NewEntry, NewRecord, NewStep, StoredRecord, unreadable_record};

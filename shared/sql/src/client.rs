@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_kit::clock::{Clock, Timestamp};
-use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::queue::{Delivery, Message};
-use bk_plugin_kit::record::{Lease, Record};
-use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Write};
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::queue::{Delivery, Message};
+use bk_plugin_core::record::{Lease, Record};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Write};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::change::{Change, ChangeKind};

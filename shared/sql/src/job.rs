@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::store_error::StoreError;
 use tokio::sync::oneshot;
 
 use crate::change::Change;

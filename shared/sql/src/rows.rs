@@ -1,9 +1,10 @@
 //! Records and messages as the texts and numbers of database rows.
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{CallbackId, LeaseToken, Receipt, TraceId};
-use bk_plugin_kit::record::{Deadline, InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::{Append, Commit, StoreError};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{CallbackId, LeaseToken, Receipt, TraceId};
+use bk_plugin_core::record::{Deadline, InboxEntry, Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Commit};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

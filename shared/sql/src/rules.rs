@@ -3,10 +3,10 @@
 //!
 //! A [`Head`] is the part of a record that conditions look at. Large texts are not in it, only their sizes.
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, Receipt};
-use bk_plugin_kit::record::{Deadline, Lease, Record, State};
-use bk_plugin_kit::table::ClaimOn;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, Receipt};
+use bk_plugin_core::record::{Deadline, Lease, Record, State};
+use bk_plugin_core::table::ClaimOn;
 
 /// What a change needs to know of a record.
 #[derive(Debug, Clone, PartialEq)]

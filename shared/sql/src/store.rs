@@ -1,9 +1,10 @@
 //! What a process asks of its store beside the ports of the engine.
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::queue::Queue;
-use bk_plugin_kit::table::{StoreError, Table};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::Queue;
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::Table;
 
 /// The invocation table and the delayed queue in one database.
 #[async_trait]

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use bk_plugin_kit::clock::{Clock, Timestamp};
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::store_error::StoreError;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 

@@ -2,22 +2,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
-use serde_json::Value;
-
-use super::{ManualClock, MemoryStore};
-use crate::JsonObject;
-use crate::callback_token::CallbackKeys;
-use crate::caller::Caller;
-use crate::clock::Clock as _;
-use crate::engine::{
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::clock::Clock as _;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::memory::{ManualClock, MemoryStore};
+use bk_plugin_core::queue::Queue as _;
+use bk_plugin_core::record::{FinishCallback, Record, State};
+use bk_plugin_engine::callback_token::CallbackKeys;
+use bk_plugin_engine::{
     Call, CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError,
 };
-use crate::ids::TraceId;
-use crate::plugin::Plugin;
-use crate::project::{Project, ProjectErrors};
-use crate::queue::Queue as _;
-use crate::record::{FinishCallback, Record, State};
+use bk_plugin_kit::plugin::Plugin;
+use bk_plugin_kit::project::{Project, ProjectErrors};
+use serde::Serialize;
+use serde_json::Value;
 
 /// Drives a plugin through its steps with virtual time and scripted callbacks, without a server.
 ///
@@ -25,7 +24,7 @@ use crate::record::{FinishCallback, Record, State};
 ///
 /// ```
 /// use bk_plugin_kit::prelude::*;
-/// use bk_plugin_kit::testing::Harness;
+/// use bk_plugin_testing::Harness;
 ///
 /// struct Patience;
 ///

@@ -1,10 +1,7 @@
-//! What tests of plugins and of the engine stand on: a clock that is set by hand, a table and a queue in
-//! memory, and a [`Harness`] that drives a plugin through its steps with virtual time.
+//! For tests of plugins: a [`Harness`] drives a version through its steps with virtual time and scripted callbacks,
+//! without a server.
+#![deny(missing_docs)]
 
-mod clock;
 mod harness;
-mod memory;
 
-pub use clock::ManualClock;
 pub use harness::{Harness, Run};
-pub use memory::MemoryStore;

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use bk_plugin_service::protocol::Detail;
 use serde_json::Value;
 
 /// As text, so that the order of keys counts. The default of a number may be 0 in Python and 0.0 in Rust.
@@ -23,7 +24,7 @@ fn schemas_are_the_references() {
         };
         let transcript: Value = serde_json::from_str(&transcript).unwrap();
         let recorded = &transcript["steps"][0]["response"]["body"]["data"];
-        let ours = serde_json::to_value(registry.detail(version)).unwrap();
+        let ours = serde_json::to_value(Detail::of(&registry, version)).unwrap();
         for schema in ["inputs", "outputs", "context_inputs"] {
             assert_eq!(pretty(&ours[schema]), pretty(&recorded[schema]), "{version} {schema}");
             compared += 1;

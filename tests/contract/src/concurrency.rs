@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, Receipt, TraceId};
-use bk_plugin_kit::record::{Deadline, InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::{Append, ClaimOn, Commit, StoreError, Table};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, Receipt, TraceId};
+use bk_plugin_core::record::{Deadline, InboxEntry, Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, ClaimOn, Commit, Table};
 use serde_json::json;
 
 use crate::TableStore;

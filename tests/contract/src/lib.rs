@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::queue::Queue;
-use bk_plugin_kit::table::Table;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::Queue;
+use bk_plugin_core::table::Table;
 
 /// A table that the suite is run on.
 #[async_trait]

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::ids::{Receipt, TraceId};
-use bk_plugin_kit::queue::{Delivery, Finish, Message, Queue, WakeUp};
-use bk_plugin_kit::trace_context::TraceContext;
+use bk_plugin_core::ids::{Receipt, TraceId};
+use bk_plugin_core::queue::{Delivery, Finish, Message, Queue, WakeUp};
+use bk_plugin_core::trace_context::TraceContext;
 use tokio::task::JoinHandle;
 
 use crate::QueueStore;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::caller::Caller;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{CallbackId, LeaseToken, Receipt, TraceId};
-use bk_plugin_kit::record::{InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::{Append, Claim, Commit, Write};
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{CallbackId, LeaseToken, Receipt, TraceId};
+use bk_plugin_core::record::{InboxEntry, Lease, Record, State};
+use bk_plugin_core::table::{Append, Claim, Commit, Write};
 use serde_json::{Value, json};
 
 /// When the cases begin.

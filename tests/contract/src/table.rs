@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, Receipt, TraceId};
-use bk_plugin_kit::record::{Deadline, FinishCallback, InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, Receipt, TraceId};
+use bk_plugin_core::record::{Deadline, FinishCallback, InboxEntry, Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 use serde_json::json;
 
 use crate::TableStore;

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use bk_plugin_aws::Clients;
 use bk_plugin_aws::dynamodb::{DynamoDbTable, LARGEST_ITEM};
 use bk_plugin_aws::sqs::{LONGEST_DELAY, SqsQueue};
-use bk_plugin_kit::clock::{Clock as _, Timestamp};
-use bk_plugin_kit::queue::Queue;
-use bk_plugin_kit::table::Table;
-use bk_plugin_kit::testing::ManualClock;
+use bk_plugin_core::clock::{Clock as _, Timestamp};
+use bk_plugin_core::memory::ManualClock;
+use bk_plugin_core::queue::Queue;
+use bk_plugin_core::table::Table;
 use contract::{QueueStore, TableStore};
 use local_aws::{LocalAws, QueueOptions};
 

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, Receipt, TraceId};
-use bk_plugin_kit::record::{Lease, Record};
-use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
-use bk_plugin_kit::testing::{ManualClock, MemoryStore};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, Receipt, TraceId};
+use bk_plugin_core::memory::{ManualClock, MemoryStore};
+use bk_plugin_core::record::{Lease, Record};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 use contract::concurrency::{judge, run};
 use contract::sample::START;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::queue::Queue;
-use bk_plugin_kit::table::Table;
-use bk_plugin_kit::testing::{ManualClock, MemoryStore};
+use bk_plugin_core::memory::{ManualClock, MemoryStore};
+use bk_plugin_core::queue::Queue;
+use bk_plugin_core::table::Table;
 use contract::{QueueStore, TableStore};
 
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::queue::Queue;
-use bk_plugin_kit::table::Table;
-use bk_plugin_kit::testing::ManualClock;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::memory::ManualClock;
+use bk_plugin_core::queue::Queue;
+use bk_plugin_core::table::Table;
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::mysql::{MysqlOptions, MysqlStore};
 use contract::{QueueStore, TableStore};

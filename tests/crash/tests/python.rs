@@ -6,9 +6,9 @@ mod server;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use bk_plugin_kit::callback_token::CallbackKeys;
-use bk_plugin_kit::clock::{Clock as _, SystemClock};
-use bk_plugin_kit::ids::{CallbackId, TraceId};
+use bk_plugin_core::clock::{Clock as _, SystemClock};
+use bk_plugin_core::ids::{CallbackId, TraceId};
+use bk_plugin_engine::callback_token::CallbackKeys;
 use local_mysql::MariaDb;
 use serde_json::{Value, json};
 use server::{Server, journal};

@@ -31,10 +31,8 @@ fn add_sources(folder: &Path, text: &mut String) {
 /// The sources of everything that runs, each string that is broken over lines in one.
 fn sources() -> String {
     let mut text = String::new();
-    for folder in
-        ["shared/server/src", "shared/kit/src", "shared/sql/src", "shared/apigw/src", "shared/aws/src"]
-    {
-        add_sources(&root().join(folder), &mut text);
+    for folder in ["core", "kit", "engine", "service", "sql", "aws", "apigw", "server", "lambda"] {
+        add_sources(&root().join("shared").join(folder).join("src"), &mut text);
     }
     let mut whole = String::new();
     for part in text.split("\\\n") {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::callback_token::CallbackKeys;
-use bk_plugin_kit::clock::{Clock as _, SystemClock};
-use bk_plugin_kit::ids::{CallbackId, TraceId};
+use bk_plugin_core::clock::{Clock as _, SystemClock};
+use bk_plugin_core::ids::{CallbackId, TraceId};
+use bk_plugin_engine::callback_token::CallbackKeys;
 use serde_json::{Value, json};
 
 /// How long a state that comes by itself is waited for: the emulator runs one event at a time.

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_kit::callback_token::CallbackKeys;
-use bk_plugin_kit::engine::{Engine, EngineParts};
+use bk_plugin_engine::callback_token::CallbackKeys;
+use bk_plugin_engine::{Engine, EngineParts};
 use bk_plugin_kit::project::Project;
-use bk_plugin_kit::protocol::{
-    Admission, Front, ProtocolSettings, Service, callback_routes, invoke_routes, schedule_routes, serve,
-    time_zone,
+use bk_plugin_service::protocol::{
+    Admission, Endpoint, ProtocolSettings, Service, callback_routes, endpoint, invoke_routes,
+    schedule_routes, time_zone,
 };
 
 use crate::plugin::{Other, Scripted};
@@ -19,9 +19,9 @@ use crate::world::{CALLERS, FIRST_CALLER, INVOKER, READER, RUNNERS, Shared, limi
 pub(crate) struct Machines {
     /// By runner: with the version, and without it.
     pub(crate) runners: Vec<[Arc<Engine>; 2]>,
-    pub(crate) invoke: Front,
-    pub(crate) schedule: Front,
-    pub(crate) callbacks: Vec<Front>,
+    pub(crate) invoke: Endpoint,
+    pub(crate) schedule: Endpoint,
+    pub(crate) callbacks: Vec<Endpoint>,
 }
 
 impl Machines {
@@ -58,11 +58,11 @@ impl Machines {
         let (invoke, schedule) = (service(INVOKER), service(READER));
         Self {
             runners: (0..RUNNERS).map(|runner| [engine(runner, true), engine(runner, false)]).collect(),
-            invoke: serve(invoke.description(), invoke_routes(&invoke)),
-            schedule: serve(schedule.description(), schedule_routes(&schedule)),
+            invoke: endpoint(invoke.description(), invoke_routes(&invoke)),
+            schedule: endpoint(schedule.description(), schedule_routes(&schedule)),
             callbacks: (FIRST_CALLER..FIRST_CALLER + CALLERS)
                 .map(service)
-                .map(|service| serve(service.description(), callback_routes(&service)))
+                .map(|service| endpoint(service.description(), callback_routes(&service)))
                 .collect(),
         }
     }

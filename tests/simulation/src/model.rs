@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::plugin::{CallbackWait, Next};
-use bk_plugin_kit::record::State;
+use bk_plugin_core::record::State;
+use bk_plugin_kit::next::{CallbackWait, Next};
 use serde_json::{Value, json};
 
 use crate::script::Step;

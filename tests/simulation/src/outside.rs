@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
-use bk_plugin_kit::protocol::Front;
+use bk_plugin_service::protocol::Endpoint;
 use futures::FutureExt as _;
 use futures::future::{Either, select};
 use rand::RngExt as _;
@@ -27,7 +27,7 @@ const MOST_CALLS: usize = 40;
 async fn send(
     shared: &Shared,
     process: usize,
-    front: &Front,
+    endpoint: &Endpoint,
     request: Request<Body>,
 ) -> Option<(u16, Value)> {
     // A permit from a death of which nobody was waiting to hear.
@@ -37,7 +37,7 @@ async fn send(
         hangs_up.then(|| world.dice.random_range(0..5 * world.latency))
     });
     let answered = async {
-        let response = match front.clone().oneshot(request).await {
+        let response = match endpoint.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
@@ -148,8 +148,8 @@ async fn call(shared: &Shared, token: &str) -> Option<u16> {
         number
     });
     let request = post(&format!("/bk_plugin/callback/{token}/"), &json!({"call": number}));
-    let front = &shared.machines().callbacks[process - FIRST_CALLER];
-    let answer = send(shared, process, front, request).await;
+    let endpoint = &shared.machines().callbacks[process - FIRST_CALLER];
+    let answer = send(shared, process, endpoint, request).await;
     let status = answer.map(|(status, _)| status);
     shared.with(|world| {
         world.busy_process[process] = false;

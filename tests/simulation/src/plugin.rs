@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::plugin::CallbackWait;
+use bk_plugin_kit::next::CallbackWait;
 use bk_plugin_kit::prelude::*;
 use rand::RngExt as _;
 

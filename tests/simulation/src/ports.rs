@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::caller::Caller;
-use bk_plugin_kit::clock::{Clock, Timestamp};
-use bk_plugin_kit::engine::{FinishCallbackClient, PostError};
-use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::queue::{Delivery, Message, Queue};
-use bk_plugin_kit::record::{FinishCallback, Lease, Record, State};
-use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::record::{FinishCallback, Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
+use bk_plugin_engine::{FinishCallbackClient, PostError};
 use rand::RngExt as _;
 use serde_json::Value;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use bk_plugin_kit::engine::Handled;
-use bk_plugin_kit::queue::Queue as _;
-use bk_plugin_kit::record::State;
+use bk_plugin_core::queue::Queue as _;
+use bk_plugin_core::record::State;
+use bk_plugin_engine::Handled;
 use futures::FutureExt as _;
 use futures::future::{Either, select};
 use rand::RngExt as _;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::world::Dice;
-use bk_plugin_kit::plugin::{CallbackWait, Next};
+use bk_plugin_kit::next::{CallbackWait, Next};
 use rand::RngExt as _;
+
+use crate::world::Dice;
 
 /// What one step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::engine::Limits;
-use bk_plugin_kit::ids::Receipt;
-use bk_plugin_kit::queue::Message;
-use bk_plugin_kit::record::{Record, State};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::Receipt;
+use bk_plugin_core::queue::Message;
+use bk_plugin_core::record::{Record, State};
+use bk_plugin_engine::Limits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
@@ -391,13 +391,14 @@ impl World {
         });
         let inbox = &record.inbox;
         let count = record.invoke_count;
-        let wakes_step =
-            |wake_up: &bk_plugin_kit::queue::WakeUp| wake_up.receipt.is_none() && wake_up.after_step == count;
+        let wakes_step = |wake_up: &bk_plugin_core::queue::WakeUp| {
+            wake_up.receipt.is_none() && wake_up.after_step == count
+        };
         let lost = match record.state {
             State::Empty => None,
             State::Poll => (!wake_ups.any(wakes_step)).then_some("P1: polls, and no wake-up is in the queue"),
             State::Callback if !inbox.is_empty() => {
-                let called = |wake_up: &bk_plugin_kit::queue::WakeUp| match &wake_up.receipt {
+                let called = |wake_up: &bk_plugin_core::queue::WakeUp| match &wake_up.receipt {
                     Some(receipt) => inbox.iter().any(|entry| entry.receipt == *receipt),
                     None => wakes_step(wake_up),
                 };

@@ -11,7 +11,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use bk_plugin_aws::Clients;
 use bk_plugin_aws::dynamodb::DynamoDbTable;
 use bk_plugin_aws::sqs::SqsQueue;
-use bk_plugin_kit::ids::TraceId;
+use bk_plugin_core::ids::TraceId;
 
 /// The emulator.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bk_plugin_aws::dynamodb::{DynamoDbTable, LARGEST_ITEM};
-use bk_plugin_kit::queue::Queue;
-use bk_plugin_kit::table::Table;
+use bk_plugin_core::queue::Queue;
+use bk_plugin_core::table::Table;
 use contract::{QueueStore, TableStore};
 use wire::Emulator;
 

@@ -65,6 +65,6 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(look: impl Fn()
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    bk_plugin_kit::tls::install();
+    bk_plugin_service::tls::install();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }

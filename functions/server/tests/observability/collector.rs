@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use local_apigw::DATA;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -17,11 +18,9 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
-
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/kit/tests/data");
 /// The authority that has signed the certificate of a collector with TLS.
 pub(crate) const AUTHORITY: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/kit/tests/data/test_authority.pem");
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fakes/apigw/data/test_authority.pem");
 
 /// The collector, listening.
 pub(crate) struct Collector {
@@ -78,8 +77,8 @@ impl Collector {
 
     /// One that speaks TLS, with a certificate for `localhost` of the authority in [`AUTHORITY`].
     pub(crate) fn start_with_tls() -> Self {
-        bk_plugin_kit::tls::install();
-        let read = |name: &str| std::fs::read(format!("{DATA}/{name}")).unwrap();
+        bk_plugin_service::tls::install();
+        let read = |name: &str| std::fs::read(format!("{DATA}{name}")).unwrap();
         let key = format!(
             "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
             STANDARD.encode(read("test_localhost.pk8"))

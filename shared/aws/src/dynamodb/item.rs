@@ -6,10 +6,10 @@ use std::io::{Read as _, Write as _};
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{CallbackId, LeaseToken, NotAnId, Receipt, TraceId};
-use bk_plugin_kit::record::{Deadline, InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{CallbackId, LeaseToken, NotAnId, Receipt, TraceId};
+use bk_plugin_core::record::{Deadline, InboxEntry, Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;

@@ -1,18 +1,17 @@
 //! One conditional update, put together from its parts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use bk_plugin_kit::error::with_sources;
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::store_error::StoreError;
 
 use super::item::{Item, text};
 use super::size;
+use crate::unavailable::unavailable;
 
 /// Why an update was not made.
 #[derive(Debug)]
@@ -179,20 +178,6 @@ impl Failed {
             _ => Self::Store(unavailable(error)),
         }
     }
-}
-
-/// Whatever else is wrong (throttling, a time-out, an error of the service's, a permission that is missing) ends
-/// no invocation: it is asked again.
-pub(crate) fn unavailable<E>(error: &SdkError<E>) -> StoreError
-where
-    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-{
-    let text = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => with_sources(error),
-    };
-    StoreError::Unavailable(text.into())
 }
 
 /// A lease is small, but an item may be full to the last byte.

@@ -9,7 +9,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::ids::{LeaseToken, TraceId};
 use crate::queue::{Delivery, Message, Queue};
 use crate::record::{Lease, Record, State};
-use crate::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
+use crate::store_error::StoreError;
+use crate::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 
 /// A table and a queue in memory, with the semantics of the real ones.
 pub struct MemoryStore {

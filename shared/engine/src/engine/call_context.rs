@@ -3,22 +3,22 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::queue::Finish;
+use bk_plugin_core::record::Lease;
+use bk_plugin_core::trace_context::{LOG_SPAN, TraceContext};
+use bk_plugin_kit::runtime::StepFacts;
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::Engine;
-use crate::clock::Timestamp;
-use crate::context::StepFacts;
-use crate::ids::{LeaseToken, TraceId};
-use crate::queue::Finish;
-use crate::record::Lease;
-use crate::trace_context::{LOG_SPAN, TraceContext};
 
 /// What an engine is told of the call or message it works for. A server has nothing to tell but the trace.
 #[derive(Debug, Clone, Default)]
-pub struct Occasion {
+pub struct CallContext {
     /// When whoever runs the engine is killed, if it is.
-    pub end: Option<End>,
+    pub end: Option<TimeBudget>,
     /// The trace of the call; that of a message goes before it, and that of the invocation before both.
     pub trace: TraceContext,
     /// The trace of what brought the call or message about, if it is not the invocation's: a callback's.
@@ -28,7 +28,7 @@ pub struct Occasion {
 /// The end of whoever runs the engine: the time-out of a Lambda function. A step, and the asking of stores, come to
 /// their end before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub struct TimeBudget {
     step: Timestamp,
     last_call: Timestamp,
     killed: Timestamp,
@@ -41,7 +41,7 @@ const WRITING: Duration = Duration::from_secs(8);
 /// for putting the message back; at most an eighth of the time.
 const LAST_CALL: Duration = Duration::from_secs(4);
 
-impl End {
+impl TimeBudget {
     /// The end of somebody who begins `now` and is killed at `killed`.
     pub fn new(now: Timestamp, killed: Timestamp) -> Self {
         let left = killed.since(now);
@@ -53,7 +53,7 @@ impl End {
 impl Engine {
     /// The same engine for one call or message.
     #[must_use]
-    pub fn on(&self, occasion: Occasion) -> Self {
+    pub fn on(&self, occasion: CallContext) -> Self {
         Self { occasion, ..self.clone() }
     }
 
@@ -64,7 +64,7 @@ impl Engine {
             return Cow::Borrowed(self);
         }
         let cause = (!now.is_empty()).then(|| now.clone());
-        Cow::Owned(self.on(Occasion { trace: trace.clone(), cause, end: self.occasion.end }))
+        Cow::Owned(self.on(CallContext { trace: trace.clone(), cause, end: self.occasion.end }))
     }
 
     /// Lines that are logged in it name the invocation. It is there whatever the level of the log is.
@@ -142,10 +142,10 @@ mod tests {
     fn time_is_kept_back_from_long_ends_and_short_ones() {
         let now = Timestamp::from_millis(1_800_000_000_000);
         let after = |seconds| now + Duration::from_secs(seconds);
-        let minute = End::new(now, after(60));
+        let minute = TimeBudget::new(now, after(60));
         assert_eq!((minute.step, minute.last_call), (after(52), after(56)));
-        let short = End::new(now, after(8));
+        let short = TimeBudget::new(now, after(8));
         assert_eq!((short.step, short.last_call), (after(6), after(7)));
-        assert_eq!(End::new(now, now).step, now);
+        assert_eq!(TimeBudget::new(now, now).step, now);
     }
 }

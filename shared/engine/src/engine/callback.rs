@@ -1,15 +1,16 @@
 //! A third party calls: accepted means durable.
 
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{Receipt, TraceId};
+use bk_plugin_core::queue::WakeUp;
+use bk_plugin_core::record::{InboxEntry, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Write};
 use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::Engine;
 use crate::callback_token::OpenedToken;
-use crate::clock::Timestamp;
-use crate::ids::{Receipt, TraceId};
-use crate::queue::WakeUp;
-use crate::record::{InboxEntry, State};
-use crate::table::{Append, StoreError, Write};
 
 /// Why a callback is not accepted.
 #[derive(Debug, thiserror::Error)]

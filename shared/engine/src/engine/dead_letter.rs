@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use super::step::Ended;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Message, WakeUp};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::Claim;
+
+use super::step::StepResult;
 use super::{Engine, Handled};
-use crate::ids::TraceId;
 use crate::metrics;
-use crate::queue::{Message, WakeUp};
-use crate::table::{Claim, StoreError};
 
 impl Engine {
     /// Handles a message from the dead-letter queue: ends the invocation in FAIL and says why.
@@ -37,7 +39,7 @@ impl Engine {
     /// Puts a copy of a message that knows of its crashes back into the queue, to be received after `delay`:
     /// what may kill its runner is not run beside others.
     pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
-        let copy = message.knowing(message.crashes(receive_count)).put_back();
+        let copy = message.with_crashes(message.crashes(receive_count)).put_back();
         let delay = delay.min(self.queue.longest_delay());
         // A message that stays where it is comes again only after its visibility time-out, and counts as one
         // whose runner died.
@@ -63,7 +65,7 @@ impl Engine {
                 let err = err(step);
                 tracing::error!(trace_id = %record.trace_id, step, err, "a dead letter: FAIL");
                 metrics::dead_letter(&record.plugin_version);
-                self.send_and_commit(wake_up, Ended::fail(err), &record, &lease).await
+                self.send_and_commit(wake_up, StepResult::fail(err), &record, &lease).await
             }
             // Its last runner may still be alive; a copy would start the count anew.
             Claim::Refused(Some(record)) if record.is_leased(now) => Ok(Handled::Leave),

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Finish, Message};
+use bk_plugin_core::record::FinishCallback;
+use bk_plugin_core::store_error::StoreError;
 use tracing::Instrument as _;
 
 use super::{Engine, Handled};
-use crate::caller::Caller;
-use crate::ids::TraceId;
 use crate::metrics::Post;
-use crate::queue::{Finish, Message};
-use crate::record::FinishCallback;
-use crate::table::{BackOff, StoreError};
 
 /// Why a post failed. The text is for the log.
 #[derive(Debug, thiserror::Error)]

@@ -1,19 +1,21 @@
 //! The first step: it runs inside the caller's request and has no wake-up behind it.
 
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::WakeUp;
+use bk_plugin_core::record::{FinishCallback, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::Write;
+use bk_plugin_kit::event::Event;
+use bk_plugin_kit::next::Next;
+use bk_plugin_kit::runtime::StepInput;
 use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::Engine;
-use super::step::{Ended, Phase};
-use crate::JsonObject;
-use crate::caller::Caller;
-use crate::clock::Timestamp;
-use crate::ids::TraceId;
-use crate::plugin::{Event, Next};
-use crate::queue::WakeUp;
-use crate::record::{FinishCallback, Record, State};
-use crate::table::{StoreError, Write};
-use crate::version::StepInput;
+use super::step::{Phase, StepResult};
 
 /// What a version is invoked with.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +62,7 @@ impl Engine {
         plugin_version: &str,
         call: Call,
     ) -> Result<Result<Invoked, StoreError>, UnknownVersion> {
-        let Some(version) = self.registry.get(plugin_version) else {
+        let Some(version) = self.registry.version(plugin_version) else {
             return Err(UnknownVersion(plugin_version.to_owned()));
         };
         let finish_callback = match finish_callback(version.meta().enable_plugin_callback, &call.context) {
@@ -103,7 +105,7 @@ impl Engine {
     }
 
     /// Sends the wake-up that must follow, then writes the record.
-    async fn write_first_step(&self, mut record: Record, ended: Ended) -> Result<Invoked, StoreError> {
+    async fn write_first_step(&self, mut record: Record, ended: StepResult) -> Result<Invoked, StoreError> {
         let (now, until) = (self.clock.now(), self.patience());
         record.state = ended.state();
         record.invoke_count = 1;

@@ -1,16 +1,17 @@
 //! One step, from a claimed record to what is to be written: no store is touched here.
 
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::record::{Deadline, Record, State};
+use bk_plugin_core::table::Commit;
+use bk_plugin_kit::event::{Callback, Event};
+use bk_plugin_kit::next::{CallbackWait, Next};
+use bk_plugin_kit::runtime::StepFacts;
+use bk_plugin_kit::runtime::{StepInput, StepOutcome, StepState};
 use futures::future::{Either, select};
 use tracing::Instrument as _;
 
 use super::Engine;
-use crate::clock::Timestamp;
-use crate::context::StepFacts;
 use crate::metrics::{StepEnd, StepMetrics};
-use crate::plugin::{Callback, CallbackWait, Event, Next};
-use crate::record::{Deadline, Record, State};
-use crate::table::Commit;
-use crate::version::{StepInput, Stepped};
 
 /// Whether a failed step is the first one; the reference words them differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,33 +21,27 @@ pub(super) enum Phase {
 }
 
 /// The end of a step.
-pub(super) struct Ended {
+pub(super) struct StepResult {
     pub(super) next: Option<Next>,
     pub(super) storage: Option<serde_json::Value>,
     pub(super) outputs: Option<serde_json::Value>,
     pub(super) err: String,
 }
 
-impl Ended {
+impl StepResult {
     /// A FAIL that keeps what the step before left.
     pub(super) fn fail(err: String) -> Self {
         Self { next: None, storage: None, outputs: None, err: bounded(err) }
     }
 
-    fn from_stepped(stepped: Stepped, phase: Phase) -> Self {
-        match stepped {
-            Stepped::Next { next, storage, outputs } => {
-                Self { next: Some(next), storage: Some(storage), outputs: Some(outputs), err: String::new() }
-            }
-            Stepped::Failed { message, storage, outputs } => Self {
-                next: None,
-                storage: Some(storage),
-                outputs: Some(outputs),
-                err: bounded(phase.failed(&message)),
-            },
-            Stepped::Unexpected { message } => Self::fail(phase.unexpected(&message)),
-            Stepped::Invalid { message } => Self::fail(phase.invalid(message)),
-        }
+    fn of(outcome: StepOutcome, phase: Phase) -> Self {
+        let (next, StepState { storage, outputs }, err) = match outcome {
+            StepOutcome::Next(next, state) => (Some(next), state, String::new()),
+            StepOutcome::Failed(message, state) => (None, state, bounded(phase.failed(&message))),
+            StepOutcome::Unexpected(message) => return Self::fail(phase.unexpected(&message)),
+            StepOutcome::Invalid(message) => return Self::fail(phase.invalid(message)),
+        };
+        Self { next, storage: Some(storage), outputs: Some(outputs), err }
     }
 
     pub(super) fn state(&self) -> State {
@@ -112,14 +107,14 @@ impl Phase {
 
 impl Engine {
     /// Runs the step that a claimed record waits for.
-    pub(super) async fn run_claimed(&self, record: &mut Record) -> Ended {
+    pub(super) async fn run_claimed(&self, record: &mut Record) -> StepResult {
         let event = match (record.state, record.inbox.first(), record.deadline) {
             (State::Callback, Some(entry), _) => {
                 Event::Called(Callback::new(entry.callback_id.clone(), entry.data.clone()))
             }
             (State::Callback, None, Some(Deadline { run: true, .. })) => Event::TimedOut,
             (State::Callback, None, _) => {
-                return Ended::fail(Phase::Schedule.failed("no callback came in the time given for it"));
+                return StepResult::fail(Phase::Schedule.failed("no callback came in the time given for it"));
             }
             _ => Event::Polled,
         };
@@ -140,41 +135,42 @@ impl Engine {
             invoke_count: record.invoke_count + 1,
             event,
             caller: record.caller.clone(),
-            urls: std::sync::Arc::clone(&self.urls),
+            urls: self.urls.clone(),
             prepared: 0,
         }
     }
 
     /// Runs `execute` within the step's time limit.
-    pub(super) async fn run(&self, plugin_version: &str, input: StepInput, phase: Phase) -> Ended {
-        let Some(version) = self.registry.get(plugin_version) else {
+    pub(super) async fn run(&self, plugin_version: &str, input: StepInput, phase: Phase) -> StepResult {
+        let Some(version) = self.registry.version(plugin_version) else {
             let message = format!("version {plugin_version} is not deployed any more");
-            return Ended::fail(phase.failed(&message));
+            return StepResult::fail(phase.failed(&message));
         };
         let (limit, begun) = (self.step_time_limit(), self.clock.now());
         let (metrics, called) = (phase.metrics(), matches!(input.facts.event, Event::Called(_)));
         // In a function, which handles one event at a time, it would be 0 whenever it is read, and be paid for.
         let running = self.occasion.end.is_none().then(|| metrics.begun(plugin_version));
         let span = self.step_span(plugin_version, &input.facts);
-        let stepped = async {
+        let outcome = async {
             tracing::debug!("plugin start execute");
-            let stepped = match select(version.step(input), self.clock.sleep(limit)).await {
-                Either::Left((stepped, _)) => stepped,
-                Either::Right(_) => Stepped::Unexpected {
-                    message: format!("the step took longer than its time limit of {} s", limit.as_secs_f64()),
-                },
+            let outcome = match select(version.step(input), self.clock.sleep(limit)).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => StepOutcome::Unexpected(format!(
+                    "the step took longer than its time limit of {} s",
+                    limit.as_secs_f64()
+                )),
             };
-            log_end(&stepped);
-            stepped
+            log_end(&outcome);
+            outcome
         };
-        let stepped = stepped.instrument(span).await;
+        let outcome = outcome.instrument(span).await;
         drop(running);
-        metrics.ended(plugin_version, self.clock.now().since(begun), StepEnd::of(&stepped), called);
-        Ended::from_stepped(stepped, phase)
+        metrics.ended(plugin_version, self.clock.now().since(begun), StepEnd::of(&outcome), called);
+        StepResult::of(outcome, phase)
     }
 
     /// What is written of the end of a step.
-    pub(super) fn commit_of(&self, ended: Ended, record: &Record, now: Timestamp) -> Commit {
+    pub(super) fn commit_of(&self, ended: StepResult, record: &Record, now: Timestamp) -> Commit {
         let (state, deadline) = (ended.state(), ended.deadline(now));
         Commit {
             state,
@@ -193,30 +189,30 @@ impl Engine {
 }
 
 impl StepEnd {
-    fn of(stepped: &Stepped) -> Self {
-        match stepped {
-            Stepped::Next { .. } => Self::Well,
-            Stepped::Failed { .. } | Stepped::Invalid { .. } => Self::Failed,
-            Stepped::Unexpected { .. } => Self::Raised,
+    fn of(outcome: &StepOutcome) -> Self {
+        match outcome {
+            StepOutcome::Next(..) => Self::Well,
+            StepOutcome::Failed(..) | StepOutcome::Invalid(_) => Self::Failed,
+            StepOutcome::Unexpected(_) => Self::Raised,
         }
     }
 }
 
-fn log_end(stepped: &Stepped) {
-    if !matches!(stepped, Stepped::Next { .. }) {
+fn log_end(outcome: &StepOutcome) {
+    if !matches!(outcome, StepOutcome::Next(..)) {
         // For a trace; the line that follows is for the log.
         tracing::Span::current().record("otel.status_code", "ERROR");
     }
-    match stepped {
-        Stepped::Next { next: Next::Done, .. } => tracing::info!("plugin execute success"),
-        Stepped::Next { next: Next::Poll(interval), .. } => {
+    match outcome {
+        StepOutcome::Next(Next::Done, _) => tracing::info!("plugin execute success"),
+        StepOutcome::Next(Next::Poll(interval), _) => {
             tracing::info!(interval_seconds = interval.as_secs_f64(), "plugin wait poll");
         }
-        Stepped::Next { next: Next::Callback(_), .. } => tracing::info!("plugin wait callback"),
-        Stepped::Failed { message, .. } => tracing::warn!("plugin execute failed: {message}"),
-        Stepped::Unexpected { message } => {
+        StepOutcome::Next(Next::Callback(_), _) => tracing::info!("plugin wait callback"),
+        StepOutcome::Failed(message, _) => tracing::warn!("plugin execute failed: {message}"),
+        StepOutcome::Unexpected(message) => {
             tracing::error!("plugin execute raise unexpected error: {message}");
         }
-        Stepped::Invalid { message } => tracing::warn!("{message}"),
+        StepOutcome::Invalid(message) => tracing::warn!("{message}"),
     }
 }

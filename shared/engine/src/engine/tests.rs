@@ -1,7 +1,7 @@
 //! The engine over a table and a queue in memory and a clock set by hand.
 
-mod adopting;
 mod callbacks;
+mod taking_over;
 mod trouble;
 
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bk_plugin_core::ids::{LeaseToken, Receipt};
+use bk_plugin_core::memory::{ManualClock, MemoryStore};
+use bk_plugin_core::record::{FinishCallback, InboxEntry, Lease, State};
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Write};
+use bk_plugin_kit::prelude::*;
+use bk_plugin_kit::project::Project;
 use serde_json::{Value, json};
 
-use super::step::Ended;
+use super::step::StepResult;
 use super::*;
-use crate::ids::{LeaseToken, Receipt};
-use crate::prelude::*;
-use crate::project::Project;
-use crate::record::{FinishCallback, InboxEntry, Lease, State};
-use crate::table::{Append, Claim, ClaimOn, Commit, Write};
-use crate::testing::{ManualClock, MemoryStore};
 
 /// A plugin that does what its inputs say, step by step.
 struct Scripted;
@@ -198,7 +198,7 @@ impl Bench {
 
     /// Another step before the invocation has a record would be given this token.
     fn token(&self) -> String {
-        self.keys.mint(&crate::ids::CallbackId::random(), &self.trace_id, self.clock.now())
+        self.keys.mint(&bk_plugin_core::ids::CallbackId::random(), &self.trace_id, self.clock.now())
     }
 
     async fn call(&self, data: Value) -> Result<(), CallbackError> {

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use super::step::Ended;
+use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::{Finish, Message, WakeUp};
+use bk_plugin_core::record::{Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Claim, ClaimOn, Commit, Write};
+use bk_plugin_kit::next::Next;
+
+use super::step::StepResult;
 use super::{Engine, Handled};
-use crate::clock::Timestamp;
 use crate::metrics::begun_late;
-use crate::plugin::Next;
-use crate::queue::{Finish, Message, WakeUp};
-use crate::record::{Lease, Record, State};
-use crate::table::{BackOff, Claim, ClaimOn, Commit, StoreError, Write};
 
 impl Engine {
     /// Runs the step a wake-up asks for.
@@ -46,7 +49,7 @@ impl Engine {
     pub(super) async fn send_and_commit(
         &self,
         wake_up: &WakeUp,
-        ended: Ended,
+        ended: StepResult,
         record: &Record,
         lease: &Lease,
     ) -> Result<Handled, StoreError> {
@@ -174,8 +177,8 @@ impl Engine {
 }
 
 /// A FAIL without what made the state too large; an author's own words stay.
-fn ended_by_size(err: &str, error: &StoreError) -> Ended {
-    Ended::fail(if err.is_empty() {
+fn ended_by_size(err: &str, error: &StoreError) -> StepResult {
+    StepResult::fail(if err.is_empty() {
         format!("plugin schedule failed: {error}")
     } else {
         format!("{err} ({error})")

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use bk_plugin_core::JsonObject;
 use serde_json::{Value, json};
 
 use super::source::{Source, is_null_type, reference_name, width};
-use crate::JsonObject;
 
 /// The order of keys in the reference. A key of the author's own stands where `None` is, after the
 /// constraints; the form's attributes (`ui:component`, ...) come last.

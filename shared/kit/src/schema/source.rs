@@ -1,5 +1,6 @@
 //! The schema of a Rust type as `schemars` makes it, in draft 7, a few of its habits evened out.
 
+use bk_plugin_core::JsonObject;
 use schemars::{
     JsonSchema, Schema,
     generate::SchemaSettings,
@@ -8,7 +9,6 @@ use schemars::{
 use serde_json::{Value, json};
 
 use super::SchemaError;
-use crate::JsonObject;
 
 const DEFINITIONS: &str = "#/definitions/";
 

@@ -5,6 +5,7 @@ use std::{
     fmt,
 };
 
+use bk_plugin_core::JsonObject;
 use serde_json::Value;
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     plan::{Kind, Member, Node, Plan, Scalar},
     scalar,
 };
-use crate::JsonObject;
 
 impl Plan {
     /// Coerces `value` in place and tells what could not be. What could not be is left as it was.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use bk_plugin_kit::clock::{Clock as _, Timestamp};
+use bk_plugin_core::clock::{Clock as _, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, TIME_OUT, VISIBILITY};

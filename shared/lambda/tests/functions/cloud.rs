@@ -11,15 +11,15 @@ use axum::body::Body;
 use axum::http::Request;
 use bk_plugin_aws::Clients;
 use bk_plugin_aws::dynamodb::DynamoDbTable;
-use bk_plugin_aws::poll_tick::PollTick;
 use bk_plugin_aws::sqs::SqsQueue;
-use bk_plugin_kit::callback_token::CallbackKeys;
-use bk_plugin_kit::clock::Clock as _;
-use bk_plugin_kit::engine::{Engine, EngineParts, FinishCallbackClient, Limits, PostError};
+use bk_plugin_core::clock::Clock as _;
+use bk_plugin_core::memory::ManualClock;
+use bk_plugin_core::record::FinishCallback;
+use bk_plugin_engine::callback_token::CallbackKeys;
+use bk_plugin_engine::{Engine, EngineParts, FinishCallbackClient, Limits, PostError};
 use bk_plugin_kit::prelude::*;
-use bk_plugin_kit::protocol::{self, Front, ProtocolSettings, Service, time_zone};
-use bk_plugin_kit::record::FinishCallback;
-use bk_plugin_kit::testing::ManualClock;
+use bk_plugin_lambda::batch::PollTick;
+use bk_plugin_service::protocol::{self, Endpoint, ProtocolSettings, Service, time_zone};
 use local_aws::{EventSourceMapping, LocalAws, QueueOptions};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -101,7 +101,7 @@ pub(crate) struct Cloud {
     pub(crate) poll_tick: PollTick,
     pub(crate) wake_ups: EventSourceMapping,
     pub(crate) dead_letters: EventSourceMapping,
-    routes: Front,
+    routes: Endpoint,
     posts: Arc<Posts>,
     /// Whether the function dies with its next batch.
     pub(crate) crashes: AtomicBool,
@@ -143,7 +143,7 @@ impl Cloud {
             protocol::schedule_routes(&service),
         ];
         let routes =
-            protocol::serve(service.description(), groups.into_iter().fold(Router::new(), Router::merge));
+            protocol::endpoint(service.description(), groups.into_iter().fold(Router::new(), Router::merge));
         Self {
             poll_tick: PollTick::new(engine.clone(), queue, aws.queue_arn("dead-letters")),
             wake_ups: aws.event_source_mapping("wake-ups", 10),

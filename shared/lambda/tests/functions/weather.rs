@@ -62,7 +62,7 @@ async fn a_service_that_does_not_answer_is_asked_again() {
 #[tokio::test]
 async fn a_state_that_is_too_large_says_its_size_and_the_limit() {
     let cloud = Cloud::new().await;
-    let letters: String = (0..25_000).map(|_| bk_plugin_kit::ids::TraceId::random().to_string()).collect();
+    let letters: String = (0..25_000).map(|_| bk_plugin_core::ids::TraceId::random().to_string()).collect();
     let (trace_id, data) = cloud.invoke(json!({ "path": ["poll", "end"], "text": letters }), false).await;
     assert_eq!(data["state"], 5, "{trace_id}");
     let err = data["err"].as_str().unwrap();

@@ -36,7 +36,7 @@ impl Plugin for Echo {
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_kit::testing::Harness;
+    use bk_plugin_testing::Harness;
     use serde_json::json;
 
     use super::*;

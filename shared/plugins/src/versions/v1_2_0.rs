@@ -51,7 +51,7 @@ impl Plugin for TwoCallbacks {
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_kit::testing::{Harness, Run};
+    use bk_plugin_testing::{Harness, Run};
     use serde_json::json;
 
     use super::*;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::extract::Request;
 use axum::response::Response;
-use bk_plugin_kit::trace_context::TraceContext;
+use bk_plugin_core::trace_context::TraceContext;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tower::{Layer, Service};

@@ -1,10 +1,10 @@
 //! Where traces are sent to, and which.
 
 use axum::http::Uri;
-use bk_plugin_kit::secrecy::SecretString;
-use bk_plugin_kit::settings::{Reader, Settings};
-use bk_plugin_kit::tls::Authorities;
+use bk_plugin_service::settings::{Reader, Settings};
+use bk_plugin_service::tls::Authorities;
 use opentelemetry_sdk::trace::Sampler;
+use secrecy::SecretString;
 
 /// Where traces are sent to, and which.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ fn ratio(reader: &mut Reader<'_>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_kit::settings::SettingErrors;
+    use bk_plugin_service::settings::SettingErrors;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
 /// An exporter that says that it fails, but not each time.
 #[derive(Debug)]
-pub(super) struct SaidRarely<E> {
+pub(super) struct ThrottledErrors<E> {
     exporter: E,
     said_at: Mutex<Option<Instant>>,
 }
@@ -17,7 +17,7 @@ pub(super) struct SaidRarely<E> {
 /// What fails is said so often at most.
 const EVERY: Duration = Duration::from_mins(10);
 
-impl<E> SaidRarely<E> {
+impl<E> ThrottledErrors<E> {
     pub(super) fn new(exporter: E) -> Self {
         Self { exporter, said_at: Mutex::new(None) }
     }
@@ -33,7 +33,7 @@ impl<E> SaidRarely<E> {
     }
 }
 
-impl<E: SpanExporter> SpanExporter for SaidRarely<E> {
+impl<E: SpanExporter> SpanExporter for ThrottledErrors<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let sent = self.exporter.export(batch).await;
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn it_is_said_once_in_a_while() {
-        let rarely = SaidRarely::new(());
+        let rarely = ThrottledErrors::new(());
         let begun = Instant::now();
         let said =
             [0, 1, 599, 600, 601].map(|second| rarely.is_to_be_said(begun + Duration::from_secs(second)));

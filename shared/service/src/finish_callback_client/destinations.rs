@@ -5,9 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bk_plugin_engine::PostError;
 use ipnet::IpNet;
-
-use crate::engine::PostError;
 
 /// The addresses that finish callbacks may be posted to.
 #[derive(Debug, Clone, Default)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_engine::CallbackError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,8 +15,6 @@ use super::body::parse_json;
 use super::envelope::{Failure, json};
 use super::gateway::{Admitted, TokenHolder};
 use super::segment::Segment;
-use crate::engine::CallbackError;
-use crate::table::StoreError;
 
 /// The answer to a callback, which has no data.
 #[derive(Serialize, ToSchema)]

@@ -6,17 +6,59 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use bk_plugin_core::JsonObject;
+use bk_plugin_kit::runtime::Registry;
 use bytes::Bytes;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Description;
 use super::envelope::{Envelope, Failure, json_bytes};
 use super::gateway::{Admitted, AnyCaller};
 use super::segment::Segment;
-use crate::project::{Detail, Registry};
+
+/// What `detail` answers about one version.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Detail<'a> {
+    desc: &'a str,
+    version: &'a str,
+    enable_plugin_callback: bool,
+    #[schema(value_type = Object)]
+    inputs: &'a JsonObject,
+    #[schema(value_type = Object)]
+    outputs: &'a JsonObject,
+    #[schema(value_type = Object)]
+    context_inputs: &'a JsonObject,
+    forms: Forms<'a>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Forms<'a> {
+    /// Text of form.js; null if the version has none.
+    #[schema(required = true)]
+    renderform: Option<&'a str>,
+}
+
+impl<'a> Detail<'a> {
+    /// What is answered about `version`; `None` if there is no such version.
+    pub fn of(registry: &'a Registry, version: &str) -> Option<Self> {
+        let found = registry.version(version)?;
+        let (meta, models) = (found.meta(), found.models());
+        Some(Self {
+            desc: meta.desc,
+            version: meta.version,
+            enable_plugin_callback: meta.enable_plugin_callback,
+            inputs: models.inputs.schema(),
+            outputs: models.outputs.schema(),
+            context_inputs: models.context_inputs.schema(),
+            forms: Forms { renderform: registry.form(version) },
+        })
+    }
+}
 
 pub(super) fn answers(registry: &Registry) -> HashMap<String, Bytes> {
     let answer = |version: &String| {
-        let detail = registry.detail(version)?;
+        let detail = Detail::of(registry, version)?;
         let body = serde_json::to_vec(&Envelope::new(detail)).expect("a schema is JSON");
         Some((version.clone(), body.into()))
     };
@@ -30,7 +72,7 @@ pub(super) fn answers(registry: &Registry) -> HashMap<String, Bytes> {
     tag = "plugin",
     params(("version" = String, Path, description = "A version that meta names")),
     responses(
-        (status = 200, body = Envelope<Detail>, description = "As asked"),
+        (status = 200, body = Envelope<Detail<'static>>, description = "As asked"),
         (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"),
         (status = 404, body = Failure, description = "There is no such version"),
     )

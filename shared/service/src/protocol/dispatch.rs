@@ -11,6 +11,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_kit::runtime::{UnexpectedError, panic_text};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
@@ -20,18 +24,14 @@ use tower::ServiceExt as _;
 use utoipa::ToSchema;
 
 use super::Service;
-use super::author_routes::{PLUGIN_API, UnexpectedError, unexpected};
+use super::author_routes::PLUGIN_API;
 use super::body::{MediaType, parse_json, unsupported_media_type};
+use super::endpoint::NoRoute;
 use super::envelope::{Failure, Traced, json_bytes};
-use super::front::NoRoute;
 use super::gateway::{Admitted, JWT, ScopedApp};
 use super::invalid_input::{InvalidInput, kind, must_be_an_object};
 use super::multipart::{Part, write_parts};
 use super::query::{fields, query_string};
-use crate::JsonObject;
-use crate::caller::Caller;
-use crate::ids::TraceId;
-use crate::version::panic_text;
 
 /// Which route is to be called, and with what.
 #[derive(Debug, ToSchema)]
@@ -107,7 +107,7 @@ async fn answer(service: &Service, caller: Caller, request: Request) -> Result<B
     let call = Call::read(service, request).await?;
     if service.settings().admission.is_development() && !headers.contains_key(JWT) {
         // The reference's words begin so, too.
-        return Err(unexpected("the header X-Bkapi-JWT is missing"));
+        return Err(Failure::unexpected("the header X-Bkapi-JWT is missing"));
     }
     let url = call.url.clone();
     let mut request = call.into_request(headers, caller)?;
@@ -118,17 +118,17 @@ async fn answer(service: &Service, caller: Caller, request: Request) -> Result<B
         Err(panic) => {
             let panic = panic_text(&*panic);
             tracing::error!(path = url.path(), panic, "a route of the author's panicked");
-            return Err(unexpected(&format!("panicked: {panic}")));
+            return Err(Failure::unexpected(&format!("panicked: {panic}")));
         }
     };
     if response.extensions().get::<NoRoute>().is_some() {
         return Err(Failure::new(StatusCode::NOT_FOUND, format!("404 error: {url}")));
     }
     if let Some(UnexpectedError(text)) = response.extensions().get() {
-        return Err(unexpected(text));
+        return Err(Failure::unexpected(text));
     }
     let body = response.into_body().collect().await;
-    let body = body.map_err(|error| unexpected(&format!("the answer broke off: {error}")))?;
+    let body = body.map_err(|error| Failure::unexpected(&format!("the answer broke off: {error}")))?;
     Ok(as_json(body.to_bytes()))
 }
 
@@ -217,7 +217,7 @@ impl Call {
         let invalid = |what: &dyn std::fmt::Display| {
             let mut invalid = InvalidInput::default();
             invalid.add("data", what);
-            invalid.check().err().unwrap_or_else(|| unexpected("data cannot be passed on"))
+            invalid.check().err().unwrap_or_else(|| Failure::unexpected("data cannot be passed on"))
         };
         let mut url = self.url;
         let (content_type, body) = if self.method == Method::GET {

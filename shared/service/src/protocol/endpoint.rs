@@ -13,15 +13,15 @@ use axum::http::header::EXPECT;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use bk_plugin_core::clock::Clock;
+use bk_plugin_kit::runtime::panic_text;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tower::{Service, ServiceExt as _};
 
 use super::body::discard;
 use super::envelope::Failure;
-use super::{Description, EndsAt};
-use crate::clock::Clock;
-use crate::version::panic_text;
+use super::{Description, KilledAt};
 
 /// Stands in the extensions of an answer that no route gave.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +35,8 @@ pub(super) struct NoRoute;
 ///   author's with a fallback of its own gets what its routes leave as it came;
 /// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a
 ///   request that takes too long 504, all in the envelope.
-pub fn serve(description: &Description, routes: Router) -> Front {
-    Front(Arc::new(Inner {
+pub fn endpoint(description: &Description, routes: Router) -> Endpoint {
+    Endpoint(Arc::new(Inner {
         routes: with_either_slash(routes),
         body_limit: description.settings.body_limit,
         request_timeout: description.settings.request_timeout,
@@ -48,7 +48,7 @@ pub fn serve(description: &Description, routes: Router) -> Front {
 ///
 /// It is no router around a router, since looking a path up twice shows in a load test.
 #[derive(Clone)]
-pub struct Front(Arc<Inner>);
+pub struct Endpoint(Arc<Inner>);
 
 /// What is kept back for answering that a request takes too long; at most a quarter of its time.
 const ANSWERING: Duration = Duration::from_millis(500);
@@ -60,7 +60,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
 }
 
-impl Service<Request> for Front {
+impl Service<Request> for Endpoint {
     type Response = Response;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
@@ -99,7 +99,7 @@ impl Inner {
 
     /// How long a request may take: less, if whoever serves it is killed before.
     fn timeout(&self, request: &Request) -> Duration {
-        let Some(EndsAt(end)) = request.extensions().get() else { return self.request_timeout };
+        let Some(KilledAt(end)) = request.extensions().get() else { return self.request_timeout };
         let left = end.since(self.clock.now());
         self.request_timeout.min(left.saturating_sub(ANSWERING.min(left / 4)))
     }

@@ -5,11 +5,10 @@ use std::borrow::Cow;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bk_plugin_core::ids::TraceId;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::ids::TraceId;
 
 /// An answer that is one.
 #[derive(Serialize, ToSchema)]
@@ -78,6 +77,12 @@ impl Failure {
     pub(super) fn unknown_version(version: &str, known: &[String]) -> Self {
         let message = format!("there is no version {version}; there are {}", known.join(", "));
         Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// One of the author's routes failed unexpectedly. (The typo is the reference's.)
+    pub(super) fn unexpected(text: &str) -> Self {
+        let message = format!("unknow error, please contact plugin developers: {text}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
     pub(super) fn with_trace_id(self, trace_id: TraceId) -> Self {

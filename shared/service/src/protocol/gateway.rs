@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bk_plugin_core::caller::{Caller, TENANT};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
@@ -16,7 +17,6 @@ use super::envelope::Failure;
 use super::gateway_claims::Claims;
 use super::gateway_jwt::GatewayJwt;
 use super::{Description, Service};
-use crate::caller::{Caller, TENANT};
 
 /// The header of the gateway's JWT.
 pub(super) const JWT: HeaderName = HeaderName::from_static("x-bkapi-jwt");

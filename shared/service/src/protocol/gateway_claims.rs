@@ -3,12 +3,12 @@
 use axum::http::HeaderValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::clock::Timestamp;
 use serde::Deserialize;
 
 use super::gateway::Refused;
-use crate::JsonObject;
-use crate::caller::Caller;
-use crate::clock::Timestamp;
 
 /// The claims that are looked at. Gateways spell names in two ways.
 #[derive(Deserialize)]

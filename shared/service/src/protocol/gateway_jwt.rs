@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::http::HeaderValue;
+use bk_plugin_core::clock::Timestamp;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Validation};
@@ -13,7 +14,6 @@ use jsonwebtoken::{Algorithm, Validation};
 use super::gateway::Refused;
 use super::gateway_claims::Claims;
 use super::public_key::{InvalidPublicKey, LatestKey, PublicKey, PublicKeyFile, PublicKeySource};
-use crate::clock::Timestamp;
 
 /// Verifies the JWTs of one gateway.
 pub struct GatewayJwt {
@@ -164,8 +164,7 @@ pub(super) mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-    pub(in crate::protocol) const PUBLIC_KEY: &str =
-        include_str!("../../tests/data/gateway_test_key.pub.pem");
+    pub(in crate::protocol) const PUBLIC_KEY: &str = local_apigw::PUBLIC_KEY;
 
     fn encoded(json: &Value) -> String {
         URL_SAFE_NO_PAD.encode(json.to_string())
@@ -174,7 +173,7 @@ pub(super) mod tests {
     /// A JWT of the test gateway, valid an hour around 2027-01-15.
     pub(in crate::protocol) fn signed(change: impl FnOnce(&mut Value, &mut Value)) -> HeaderValue {
         let message = message(change);
-        let key = RsaKeyPair::from_pkcs8(include_bytes!("../../tests/data/gateway_test_key.pk8")).unwrap();
+        let key = RsaKeyPair::from_pkcs8(local_apigw::PRIVATE_KEY).unwrap();
         let mut signature = vec![0; key.public().modulus_len()];
         key.sign(&RSA_PKCS1_SHA512, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
         jwt(&message, &signature)

@@ -1,9 +1,9 @@
 //! Everything wrong with a call's input, said at once.
 
+use bk_plugin_core::JsonObject;
 use serde_json::Value;
 
 use super::envelope::Failure;
-use crate::JsonObject;
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]

@@ -7,6 +7,12 @@ use std::task::Poll;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::State as InvocationState;
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_engine::{Call, Invoked, UnknownVersion};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinError;
@@ -20,12 +26,6 @@ use super::envelope::{Failure, Traced, json};
 use super::gateway::{Admitted, ScopedApp};
 use super::invalid_input::InvalidInput;
 use super::segment::Segment;
-use crate::JsonObject;
-use crate::caller::Caller;
-use crate::engine::{Call, Invoked, UnknownVersion};
-use crate::ids::TraceId;
-use crate::record::State as InvocationState;
-use crate::table::StoreError;
 
 /// What is to be invoked. Further keys are ignored.
 #[derive(Default, ToSchema)]
@@ -78,7 +78,7 @@ pub(super) async fn invoke(
     request: Request,
 ) -> Result<Response, Failure> {
     let registry = service.engine.registry();
-    if registry.get(&version).is_none() {
+    if registry.version(&version).is_none() {
         return Err(Failure::unknown_version(&version, registry.versions()));
     }
     let engine = service.engine_for(&request);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use bk_plugin_kit::runtime::{AllowedScope, Registry};
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +14,6 @@ use utoipa::ToSchema;
 use super::envelope::{Envelope, Failure, json_bytes};
 use super::gateway::{Admitted, AnyCaller};
 use super::{Description, ProtocolSettings};
-use crate::project::{AllowedScope, Registry};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct MetaData<'a> {
@@ -27,7 +27,24 @@ pub(super) struct MetaData<'a> {
     framework_version: &'static str,
     runtime_version: &'a str,
     /// Apps that may only call from these scopes.
-    allow_scope: &'a BTreeMap<String, AllowedScope>,
+    allow_scope: BTreeMap<&'a str, Scope<'a>>,
+}
+
+/// Which scopes of an app may call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AllowedScope)]
+struct Scope<'a> {
+    /// Kind of scope, for example `project`.
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// The scopes that may call.
+    value: &'a [String],
+}
+
+impl<'a> From<&'a AllowedScope> for Scope<'a> {
+    fn from(scope: &'a AllowedScope) -> Self {
+        Self { kind: &scope.kind, value: &scope.value }
+    }
 }
 
 pub(super) fn answer(registry: &Registry, settings: &ProtocolSettings) -> Bytes {
@@ -38,7 +55,7 @@ pub(super) fn answer(registry: &Registry, settings: &ProtocolSettings) -> Bytes 
         description: registry.description(),
         framework_version: env!("CARGO_PKG_VERSION"),
         runtime_version: &settings.runtime_version,
-        allow_scope: registry.allow_scope(),
+        allow_scope: registry.allow_scope().iter().map(|(app, scope)| (&**app, scope.into())).collect(),
     };
     serde_json::to_vec(&Envelope::new(data)).expect("texts and lists are JSON").into()
 }

@@ -1,11 +1,11 @@
 //! Multipart bodies that `plugin_api_dispatch` takes apart and puts together again for the author's route.
 
 use axum::extract::{FromRequest as _, Multipart, Request};
+use bk_plugin_core::ids::TraceId;
 use bytes::Bytes;
 
 use super::Service;
 use super::envelope::Failure;
-use crate::ids::TraceId;
 
 /// One part: a field, or a file if it has a file name.
 #[derive(Debug)]

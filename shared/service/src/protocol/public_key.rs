@@ -10,12 +10,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bk_plugin_core::clock::Timestamp;
 use futures::FutureExt as _;
 use jsonwebtoken::DecodingKey;
 use tokio::sync::watch;
 use tokio::time::timeout;
-
-use crate::clock::Timestamp;
 
 /// Where the gateway's public key comes from.
 #[async_trait]

@@ -1,9 +1,8 @@
 //! The fields that a JSON object is as a query string or a form, by the rules of the reference (Django's
 //! `urlencode` with `doseq`): a list is its items, a nested object its keys.
 
+use bk_plugin_core::JsonObject;
 use serde_json::Value;
-
-use crate::JsonObject;
 
 /// Null has no text. (The reference fails with a `TypeError`.)
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::{Record, State as InvocationState};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::Value;
@@ -14,10 +18,6 @@ use super::Service;
 use super::envelope::{Failure, Traced, json};
 use super::gateway::{Admitted, AnyCaller};
 use super::segment::Segment;
-use crate::JsonObject;
-use crate::clock::Timestamp;
-use crate::ids::TraceId;
-use crate::record::{Record, State as InvocationState};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct ScheduleData {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request};
+use bk_plugin_core::ids::TraceId;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -17,7 +18,6 @@ use tower::ServiceExt as _;
 use self::plugin::{Fixture, fixture};
 use super::gateway_claims::tests::jwt;
 use super::*;
-use crate::ids::TraceId;
 
 /// An answer: status, headers and body (text if it is not JSON).
 struct Answer {
@@ -37,7 +37,7 @@ impl Answer {
     }
 }
 
-async fn send(routes: &Front, request: Request<Body>) -> Answer {
+async fn send(routes: &Endpoint, request: Request<Body>) -> Answer {
     let response = routes.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -54,11 +54,11 @@ fn request(method: Method, path: &str, content_type: &str, body: impl Into<Body>
     request
 }
 
-async fn get(routes: &Front, path: &str) -> Answer {
+async fn get(routes: &Endpoint, path: &str) -> Answer {
     send(routes, request(Method::GET, path, "", Body::empty())).await
 }
 
-async fn post(routes: &Front, path: &str, body: impl Into<Body>) -> Answer {
+async fn post(routes: &Endpoint, path: &str, body: impl Into<Body>) -> Answer {
     send(routes, request(Method::POST, path, "application/json", body)).await
 }
 

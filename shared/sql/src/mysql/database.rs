@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::table::{BackOff, StoreError};
+use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::store_error::StoreError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{Connection as _, Executor as _};
 

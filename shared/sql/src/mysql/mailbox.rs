@@ -8,8 +8,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::table::BackOff;
+use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::clock::Timestamp;
 
 /// How long a message is left to the process that has sent it before everybody may receive it. One that is
 /// behind by more is helped by the others.

@@ -1,11 +1,11 @@
 //! Unfinished invocations that a Python deployment of the plugin has left in the same database: rows of Django's table
 //! `schedule_schedule`, which is only read.
 
-use bk_plugin_kit::JsonObject;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::record::{Record, State};
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::JsonObject;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::{Record, State};
+use bk_plugin_core::store_error::StoreError;
 use serde::Deserialize;
 use serde_json::Value;
 

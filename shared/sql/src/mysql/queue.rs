@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::queue::{Delivery, Message, Queue};
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::store_error::StoreError;
 use sqlx::QueryBuilder;
 use sqlx::mysql::{MySql, MySqlConnection};
 

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::store_error::StoreError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, MySql, MySqlConnection, MySqlPool};

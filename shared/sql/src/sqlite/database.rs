@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use bk_plugin_kit::clock::Timestamp;
+use bk_plugin_core::clock::Timestamp;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 

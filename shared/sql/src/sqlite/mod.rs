@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::{Clock, SystemClock, Timestamp};
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::clock::{Clock, SystemClock, Timestamp};
+use bk_plugin_core::store_error::StoreError;
 use sqlx::SqlitePool;
 
 pub use open::OpenError;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::queue::{Delivery, Message, Queue};
-use bk_plugin_kit::table::StoreError;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::store_error::StoreError;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;

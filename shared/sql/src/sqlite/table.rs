@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::Timestamp;
-use bk_plugin_kit::ids::{LeaseToken, TraceId};
-use bk_plugin_kit::record::{Lease, Record, State};
-use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::record::{Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::queue::{Finish, Message, Queue};
-use bk_plugin_kit::record::{Lease, Record, State};
-use bk_plugin_kit::table::{ClaimOn, StoreError, Table};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Finish, Message, Queue};
+use bk_plugin_core::record::{Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{ClaimOn, Table};
 use bk_plugin_sql::mysql::{MysqlOptions, MysqlStore};
 use contract::sample::{START, applied, granted, lease, record};
 use local_mysql::MariaDb;

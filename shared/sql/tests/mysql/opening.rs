@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::record::State;
-use bk_plugin_kit::secrecy::SecretString;
-use bk_plugin_kit::table::Table;
+use bk_plugin_core::record::State;
+use bk_plugin_core::table::Table;
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::mysql::{MysqlAddress, MysqlOptions, MysqlStore, OpenError, Tls};
 use contract::sample::{applied, record};
 use local_mysql::MariaDb;
+use secrecy::SecretString;
 
 fn impatient() -> MysqlOptions {
     MysqlOptions { patience: Duration::ZERO, ..MysqlOptions::default() }

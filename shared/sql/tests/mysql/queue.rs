@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::clock::{Clock as _, SystemClock};
-use bk_plugin_kit::queue::Queue;
+use bk_plugin_core::clock::{Clock as _, SystemClock};
+use bk_plugin_core::queue::Queue;
 use bk_plugin_sql::mysql::MysqlOptions;
 use bk_plugin_sql::{QueueDepth, Store as _};
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::record::State;
-use bk_plugin_kit::table::{ClaimOn, Commit, StoreError, Table, Write};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::State;
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{ClaimOn, Commit, Table, Write};
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::mysql::MysqlOptions;
 use contract::sample::{START, applied, early, ended, entry, granted, late, lease, polled, record, text};

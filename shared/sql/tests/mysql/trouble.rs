@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::queue::Queue;
-use bk_plugin_kit::record::State;
-use bk_plugin_kit::table::{ClaimOn, StoreError, Table};
+use bk_plugin_core::queue::Queue;
+use bk_plugin_core::record::State;
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{ClaimOn, Table};
 use bk_plugin_sql::Store as _;
 use contract::sample::{START, applied, entry, late, lease, record};
 use serde_json::json;
@@ -66,7 +67,7 @@ async fn work_goes_on_after_restarts_in_the_middle_of_it() {
     let numbers: Vec<_> = inbox.iter().map(|entry| entry.data.as_i64().unwrap()).collect();
     assert_eq!(numbers, (0..200).collect::<Vec<_>>(), "in order, each once");
     let refused = fixture.store.claim(&held, &ClaimOn::Step(1), &lease(), START).await.unwrap();
-    assert!(matches!(refused, bk_plugin_kit::table::Claim::Refused(Some(_))), "the lease is still there");
+    assert!(matches!(refused, bk_plugin_core::table::Claim::Refused(Some(_))), "the lease is still there");
 }
 
 /// The connection breaks between two transactions: nobody notices.
@@ -185,7 +186,9 @@ async fn a_failing_job_does_not_fail_its_neighbours() {
     let sends: Vec<_> = (0..50)
         .map(|number| {
             let message = match number {
-                20 => bk_plugin_kit::queue::Message::Finish(bk_plugin_kit::queue::Finish::first(bad.clone())),
+                20 => {
+                    bk_plugin_core::queue::Message::Finish(bk_plugin_core::queue::Finish::first(bad.clone()))
+                }
                 _ => message(),
             };
             let store = fixture.store.clone();

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::{Clock, Timestamp};
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::record::{Lease, Record, State};
-use bk_plugin_kit::table::{ClaimOn, Table};
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::{Lease, Record, State};
+use bk_plugin_core::table::{ClaimOn, Table};
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use contract::sample::{START, applied, granted, lease, record};

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::record::{InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::{ClaimOn, Commit, StoreError, Table};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::{InboxEntry, Lease, Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{ClaimOn, Commit, Table};
 use contract::checker::{self, Call, Verdict};
 use contract::concurrency::History;
 use contract::sample::{Dice, START, early, ended, entry, late, lease, polled, record};

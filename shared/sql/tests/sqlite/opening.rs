@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bk_plugin_kit::caller::Caller;
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::queue::{Finish, Message, Queue};
-use bk_plugin_kit::record::{Record, State};
-use bk_plugin_kit::table::{ClaimOn, StoreError, Table};
+use bk_plugin_core::caller::Caller;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Finish, Message, Queue};
+use bk_plugin_core::record::{Record, State};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{ClaimOn, Table};
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use contract::sample::{START, applied, early, entry, granted, lease};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bk_plugin_kit::clock::{Clock as _, SystemClock};
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::queue::{Delivery, Finish, Message, Queue};
+use bk_plugin_core::clock::{Clock as _, SystemClock};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Delivery, Finish, Message, Queue};
 use bk_plugin_sql::sqlite::SqliteStore;
 use bk_plugin_sql::{QueueDepth, Store as _};
 

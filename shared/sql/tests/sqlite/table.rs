@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::clock::Clock as _;
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::record::State;
-use bk_plugin_kit::table::Table;
+use bk_plugin_core::clock::Clock as _;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::State;
+use bk_plugin_core::table::Table;
 use bk_plugin_sql::Store as _;
 use contract::sample::{START, applied, early, ended, entry, late};
 use serde_json::json;

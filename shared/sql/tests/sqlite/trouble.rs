@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::ids::TraceId;
-use bk_plugin_kit::queue::{Finish, Message, Queue};
-use bk_plugin_kit::record::State;
-use bk_plugin_kit::table::{ClaimOn, StoreError, Table};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::queue::{Finish, Message, Queue};
+use bk_plugin_core::record::State;
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{ClaimOn, Table};
 use contract::sample::{START, lease};
 use sqlx::AssertSqlSafe;
 

@@ -68,7 +68,7 @@ impl Drop for Process {
 }
 
 /// Starts the service on a free port, with a SQLite file; or takes the service whose URL is in the mode's variable, which must have the app id and the secret of the recordings and, behind
-/// the gateway, its name `bp-demo` and the public key in `shared/kit/tests/data`.
+/// the gateway, its name `bp-demo` and the public key in `tests/fakes/apigw/data`.
 pub async fn start(mode: Mode) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     if let Ok(url) = std::env::var(mode.url_variable()) {
@@ -157,8 +157,7 @@ pub fn renewed_jwt(jwt: &str, seconds: i64) -> Option<String> {
 /// A JWT that is signed by the gateway of the tests, whatever algorithm its header names.
 pub fn signed_jwt(header: &Value, claims: &Value) -> String {
     let message = jwt_message(header, claims);
-    let key = include_bytes!("../../../../shared/kit/tests/data/gateway_test_key.pk8");
-    let key = RsaKeyPair::from_pkcs8(key).unwrap();
+    let key = RsaKeyPair::from_pkcs8(local_apigw::PRIVATE_KEY).unwrap();
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA512, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -170,6 +169,4 @@ pub fn jwt_message(header: &Value, claims: &Value) -> String {
     format!("{}.{}", part(header), part(claims))
 }
 
-/// The public key of the gateway of the tests.
-pub const GATEWAY_PUBLIC_KEY: &str =
-    include_str!("../../../../shared/kit/tests/data/gateway_test_key.pub.pem");
+pub use local_apigw::PUBLIC_KEY as GATEWAY_PUBLIC_KEY;

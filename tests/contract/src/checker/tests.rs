@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::ids::{Receipt, TraceId};
-use bk_plugin_kit::record::{InboxEntry, Lease, Record, State};
-use bk_plugin_kit::table::{ClaimOn, Commit};
+use bk_plugin_core::ids::{Receipt, TraceId};
+use bk_plugin_core::record::{InboxEntry, Lease, Record, State};
+use bk_plugin_core::table::{ClaimOn, Commit};
 use serde_json::json;
 
 use super::*;

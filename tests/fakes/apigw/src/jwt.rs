@@ -9,7 +9,7 @@ use ring::signature::{RSA_PKCS1_SHA512, RsaKeyPair};
 use serde_json::{Value, json};
 
 /// The other half of [`PUBLIC_KEY`](crate::PUBLIC_KEY).
-const PRIVATE_KEY: &[u8] = include_bytes!("../../../shared/kit/tests/data/gateway_test_key.pk8");
+use crate::PRIVATE_KEY;
 
 pub(crate) fn signed(gateway: &str, app_code: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

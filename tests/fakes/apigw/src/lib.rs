@@ -69,7 +69,17 @@ struct Instead {
 }
 
 /// The key of every gateway.
-pub const PUBLIC_KEY: &str = include_str!("../../../shared/kit/tests/data/gateway_test_key.pub.pem");
+pub const PUBLIC_KEY: &str = include_str!("../data/gateway_test_key.pub.pem");
+
+/// The private key that belongs to it, as PKCS #8.
+pub const PRIVATE_KEY: &[u8] = include_bytes!("../data/gateway_test_key.pk8");
+
+/// The public key of a gateway before its key was rotated.
+pub const FORMER_PUBLIC_KEY: &str = include_str!("../data/gateway_former_key.pub.pem");
+
+/// The folder of these keys, of a private certificate authority (`test_authority.pem`), and of a certificate that it
+/// signed for `localhost` (`test_localhost.pem`, `test_localhost.pk8`). It ends in a slash.
+pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/");
 
 const API: &str = "/api/bk-apigateway/prod";
 

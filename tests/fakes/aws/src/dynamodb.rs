@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use bk_plugin_kit::clock::Clock;
+use bk_plugin_core::clock::Clock;
 use dynoxide::Database;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -39,7 +39,8 @@ impl DynamoDb {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database.clone())).abort_handle();
-        bk_plugin_kit::tls::install();
+        // An error says that it was done before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         // A proxy that is in the environment is not for the loopback.
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { database, url, client, task }

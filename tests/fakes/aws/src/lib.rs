@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use bk_plugin_kit::testing::ManualClock;
+//! use bk_plugin_core::memory::ManualClock;
 //! use local_aws::{LocalAws, QueueOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -36,7 +36,7 @@ mod sqs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bk_plugin_kit::clock::Clock;
+use bk_plugin_core::clock::Clock;
 use serde_json::Value;
 
 pub use crate::event_source_mapping::EventSourceMapping;

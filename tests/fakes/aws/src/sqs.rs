@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bk_plugin_kit::clock::{Clock, Timestamp};
+use bk_plugin_core::clock::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 pub(crate) use error::Error;

@@ -97,7 +97,7 @@ async fn a_callback_whose_wake_up_seems_to_come_from_the_future_is_not_lost() {
     let receipt = Receipt::random();
     let entry = InboxEntry {
         receipt: receipt.clone(),
-        callback_id: crate::ids::CallbackId::random(),
+        callback_id: bk_plugin_core::ids::CallbackId::random(),
         data: json!(1),
     };
     bench.store.append(&bench.trace_id, &Append { entry, stub: None }).await.unwrap();

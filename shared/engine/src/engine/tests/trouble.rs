@@ -143,7 +143,7 @@ async fn a_commit_that_was_made_but_reported_as_failed_is_not_repeated() {
     let ended = bench.engine.run_claimed(&mut record).await;
     let commit = bench.engine.commit_of(ended, &record, bench.clock.now());
     bench.store.commit(&bench.trace_id, &lease.token, &commit).await.unwrap();
-    let again = Ended { next: Some(Next::done()), ..Ended::fail(String::new()) };
+    let again = StepResult { next: Some(Next::done()), ..StepResult::fail(String::new()) };
     let handled = bench.engine.send_and_commit(wake_up, again, &record, &lease).await.unwrap();
     assert_eq!(handled, Handled::Delete);
     bench.work().await;

@@ -82,7 +82,7 @@ impl SopsClient {
     pub(crate) fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SopsError> {
         let get =
             |name| variable(name).filter(|value| !value.is_empty()).ok_or(SopsError::MissingVariable(name));
-        bk_plugin_kit::tls::install();
+        bk_plugin_service::tls::install();
         Ok(Self {
             app_code: get("BKSOPS_API_APP_CODE")?,
             app_secret: get("BKSOPS_API_APP_SECRET")?,

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State as With;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use bk_plugin_kit::prelude::*;
-use bk_plugin_kit::testing::{Harness, Run};
+use bk_plugin_testing::{Harness, Run};
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -4,7 +4,7 @@ use super::*;
 
 const DISPATCH: &str = "/bk_plugin/plugin_api_dispatch/";
 
-async fn dispatch_as(routes: &Front, content_type: &str, body: impl Into<Body>) -> Answer {
+async fn dispatch_as(routes: &Endpoint, content_type: &str, body: impl Into<Body>) -> Answer {
     let mut request = request(Method::POST, DISPATCH, content_type, body);
     let headers = request.headers_mut();
     headers.insert("X-Bkapi-JWT", jwt(r#"{"exp":4102444800}"#));

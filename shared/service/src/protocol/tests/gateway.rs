@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::protocol::gateway_jwt::tests::{PUBLIC_KEY, forged, signed, signed_with_public_key};
 
-const FORMER_KEY: &str = include_str!("../../../tests/data/gateway_former_key.pub.pem");
+const FORMER_KEY: &str = local_apigw::FORMER_PUBLIC_KEY;
 
 /// The routes that want a JWT, and whether it must be about an app (or else about a user).
 const GATED: [(Method, &str, bool); 7] = [
@@ -36,7 +36,7 @@ fn with_jwt(method: Method, path: &str, jwt: HeaderValue) -> Request<Body> {
     request
 }
 
-async fn invoke(routes: &Front, jwt: HeaderValue) -> Answer {
+async fn invoke(routes: &Endpoint, jwt: HeaderValue) -> Answer {
     send(routes, with_jwt(Method::POST, "/bk_plugin/invoke/1.0.0", jwt)).await
 }
 

@@ -8,23 +8,24 @@ use axum::Router;
 use axum::extract::{Multipart, OriginalUri, RawQuery, Request};
 use axum::response::Response;
 use axum::routing::{get, post};
+use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::ids::{CallbackId, LeaseToken, TraceId};
+use bk_plugin_core::memory::{ManualClock, MemoryStore};
+use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::record::{FinishCallback, Lease, Record};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
+use bk_plugin_engine::callback_token::CallbackKeys;
+use bk_plugin_engine::{Engine, EngineParts, FinishCallbackClient, Limits, PostError};
+use bk_plugin_kit::prelude::*;
+use bk_plugin_kit::runtime::Registry;
 use http_body_util::BodyExt as _;
 use serde_json::json;
 
-use crate::callback_token::CallbackKeys;
-use crate::clock::{Clock, Timestamp};
-use crate::engine::{Engine, EngineParts, FinishCallbackClient, Limits, PostError};
-use crate::ids::{CallbackId, LeaseToken, TraceId};
-use crate::prelude::*;
-use crate::project::Registry;
 use crate::protocol::{
-    Admission, Front, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes,
-    invoke_routes, log_routes, meta_routes, schedule_routes, serve, time_zone,
+    Admission, Endpoint, InvocationLog, ProtocolSettings, Service, callback_routes, document_routes,
+    endpoint, invoke_routes, log_routes, meta_routes, schedule_routes, time_zone,
 };
-use crate::queue::{Delivery, Message, Queue};
-use crate::record::{FinishCallback, Lease, Record};
-use crate::table::{Append, Claim, ClaimOn, Commit, StoreError, Table, Write};
-use crate::testing::{ManualClock, MemoryStore};
 
 /// Text, or what a number too long for JSON numbers has become.
 #[derive(Deserialize, JsonSchema)]
@@ -181,7 +182,7 @@ fn registry() -> Registry {
 }
 
 pub(super) struct Fixture {
-    pub(super) routes: Front,
+    pub(super) routes: Endpoint,
     pub(super) worker: Worker,
     pub(super) log: InvocationLog,
     pub(super) clock: Arc<ManualClock>,
@@ -244,7 +245,7 @@ pub(super) fn callback_path() -> String {
     format!("/bk_plugin/callback/{token}/")
 }
 
-fn routes(engine: &Arc<Engine>, log: InvocationLog, change: impl FnOnce(&mut ProtocolSettings)) -> Front {
+fn routes(engine: &Arc<Engine>, log: InvocationLog, change: impl FnOnce(&mut ProtocolSettings)) -> Endpoint {
     let mut settings = ProtocolSettings::new("bk-plugin-demo", time_zone(None).unwrap());
     settings.admission = Admission::Development;
     change(&mut settings);
@@ -257,7 +258,7 @@ fn routes(engine: &Arc<Engine>, log: InvocationLog, change: impl FnOnce(&mut Pro
         log_routes(&service, log),
         document_routes(service.description()),
     ];
-    serve(service.description(), groups.into_iter().fold(Router::new(), Router::merge))
+    endpoint(service.description(), groups.into_iter().fold(Router::new(), Router::merge))
 }
 
 /// All routes, in development mode.
@@ -271,7 +272,7 @@ pub(super) fn fixture(change: impl FnOnce(&mut ProtocolSettings)) -> Fixture {
 }
 
 /// All routes over a store that does not answer.
-pub(super) fn fixture_without_store() -> Front {
+pub(super) fn fixture_without_store() -> Endpoint {
     let limits = Limits { store_patience: Duration::ZERO, ..Limits::default() };
     let engine = engine(Arc::new(Away), Arc::new(Away), Arc::new(ManualClock::default()), limits);
     routes(&engine, InvocationLog::default(), |_| {})

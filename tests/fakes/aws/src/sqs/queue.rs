@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_kit::clock::Timestamp;
+use bk_plugin_core::clock::Timestamp;
 
 use super::error::{self, Error};
 use super::message::Message;

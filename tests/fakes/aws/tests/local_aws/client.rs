@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_kit::testing::ManualClock;
+use bk_plugin_core::memory::ManualClock;
 use local_aws::{LocalAws, QueueOptions};
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn open() -> Self {
-        bk_plugin_kit::tls::install();
+        bk_plugin_service::tls::install();
         let clock = Arc::new(ManualClock::default());
         let aws = Arc::new(LocalAws::start(clock.clone()).await);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

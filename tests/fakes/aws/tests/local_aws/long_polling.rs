@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bk_plugin_kit::clock::{Clock, SystemClock, Timestamp};
-use bk_plugin_kit::testing::ManualClock;
+use bk_plugin_core::clock::{Clock, SystemClock, Timestamp};
+use bk_plugin_core::memory::ManualClock;
 use local_aws::{LocalAws, QueueOptions};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

@@ -1,0 +1,9 @@
+//! What is around the engine in every process: the HTTP routes, the settings, the lines of the log, TLS, and the client
+//! that posts finish callbacks.
+#![deny(missing_docs)]
+
+pub mod finish_callback_client;
+pub mod json_lines;
+pub mod protocol;
+pub mod settings;
+pub mod tls;
