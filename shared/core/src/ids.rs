@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Why a text is not an identifier.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,25 @@ id! {
 id! {
     /// Names one run of a step; only its holder may commit.
     LeaseToken
+}
+
+impl CallbackId {
+    /// The callback of an invocation with this name.
+    ///
+    /// Ids are derived, not random: a step that is run again hands out the same ones. They need no secrecy, since the
+    /// token of a callback URL is authenticated.
+    pub fn named(trace_id: &TraceId, name: &str) -> Self {
+        Self::derived(&format!("callback {trace_id} named {name}"))
+    }
+
+    /// The callback that a step prepared as its `nth`, counted from 1.
+    pub fn nth(trace_id: &TraceId, invoke_count: u32, nth: u32) -> Self {
+        Self::derived(&format!("callback {trace_id} {invoke_count} {nth}"))
+    }
+
+    fn derived(from: &str) -> Self {
+        Self(hex(&Sha256::digest(from.as_bytes())[..16]))
+    }
 }
 
 /// 128 bits from a cryptographic generator: `schedule` is open to whoever knows a trace_id.

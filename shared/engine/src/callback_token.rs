@@ -12,8 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::{CallbackId, TraceId, hex};
-use bk_plugin_kit::event::PreparedCallback;
-use bk_plugin_kit::runtime::PrepareCallback;
+use bk_plugin_kit::runtime::StepHost;
 use fernet::Fernet;
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256};
@@ -127,14 +126,14 @@ impl CallbackUrls {
     }
 }
 
-impl PrepareCallback for CallbackUrls {
-    fn prepare(&self, trace_id: &TraceId, invoke_count: u32, nth: u32) -> PreparedCallback {
-        // Derived, not random: a step that is run again hands out the same id. It needs no secrecy, the
-        // token authenticates it.
-        let digest = Sha256::digest(format!("callback {trace_id} {invoke_count} {nth}").as_bytes());
-        let id = CallbackId::parse(&hex(&digest[..16])).expect("16 bytes are 32 hexadecimal digits");
-        let token = self.keys.mint(&id, trace_id, self.clock.now());
-        PreparedCallback { url: format!("{}/callback/{token}/", self.base), id }
+impl StepHost for CallbackUrls {
+    fn callback_url(&self, trace_id: &TraceId, id: &CallbackId) -> String {
+        let token = self.keys.mint(id, trace_id, self.clock.now());
+        format!("{}/callback/{token}/", self.base)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 }
 

@@ -1,12 +1,12 @@
-//! Why a step is run, and the callbacks that a plugin prepares and is given.
+//! Why a step is run, and the callbacks that a plugin hands out and is given.
 
 use std::sync::Arc;
 
-use bk_plugin_core::ids::CallbackId;
+use bk_plugin_core::ids::{CallbackId, TraceId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Result, unexpected, without_values};
+use crate::error::{Error, Result, without_values};
 
 /// Why `execute` is run.
 #[derive(Debug, Clone)]
@@ -15,47 +15,36 @@ pub enum Event {
     Invoked,
     /// The interval is over (`State.POLL`).
     Polled,
-    /// A prepared callback was called (`State.CALLBACK`).
+    /// A callback was called (`State.CALLBACK`).
     Called(Callback),
-    /// No callback came in the time given to [`Next::callback_or_run`](crate::next::Next::callback_or_run).
+    /// No callback came in the time given to [`Next::callback_or_run`](crate::Next::callback_or_run).
     TimedOut,
 }
 
 /// A call to a callback URL. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Callback {
+    trace_id: TraceId,
     id: CallbackId,
     data: Arc<Value>,
 }
 
 impl Callback {
-    /// The call of the callback with this id, with this body. The engine makes it.
+    /// A call of a callback of this invocation. The engine makes it.
     #[doc(hidden)]
-    pub fn new(id: CallbackId, data: Value) -> Self {
-        Self { id, data: Arc::new(data) }
+    pub fn new(trace_id: TraceId, id: CallbackId, data: Value) -> Self {
+        Self { trace_id, id, data: Arc::new(data) }
     }
 
-    /// Which of the prepared callbacks was called.
+    /// Whether the callback with this name was called: the name given to
+    /// [`Context::callback_url`](crate::Context::callback_url).
+    pub fn is(&self, name: &str) -> bool {
+        self.id == CallbackId::named(&self.trace_id, name)
+    }
+
+    /// Which callback was called: [`PreparedCallback::id`] of the one that was prepared.
     pub fn id(&self) -> &CallbackId {
         &self.id
-    }
-
-    /// Whether the prepared callback with this id was called; an `Option` of an id, as a plugin keeps it in
-    /// its storage, will do.
-    ///
-    /// ```
-    /// # use crate::prelude::*;
-    /// #[derive(Default, Serialize, Deserialize)]
-    /// struct Storage {
-    ///     job: Option<CallbackId>,
-    /// }
-    ///
-    /// fn is_of_the_job(callback: &Callback, storage: &Storage) -> bool {
-    ///     callback.is(&storage.job)
-    /// }
-    /// ```
-    pub fn is<'a>(&self, prepared: impl Into<Option<&'a CallbackId>>) -> bool {
-        prepared.into() == Some(&self.id)
     }
 
     /// The body of the call: any JSON value.
@@ -63,33 +52,60 @@ impl Callback {
         &self.data
     }
 
-    /// The body of the call as the author's own type. The error does not repeat what was in the body.
+    /// The body of the call as the author's own type. The error names the place in the body, and does not repeat what
+    /// was there.
+    #[track_caller]
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        T::deserialize(self.data.as_ref()).or_else(|error| {
-            unexpected(format!("the callback's body does not fit: {}", without_values(&error)))
-        })
+        let parsed = serde_path_to_error::deserialize(self.data.as_ref());
+        // No closure: it would be the place of the error.
+        match parsed {
+            Ok(parsed) => Ok(parsed),
+            Err(error) => {
+                let (at, what) = (error.path().to_string(), without_values(error.inner()));
+                let place = if at == "." { String::new() } else { format!("{at}: ") };
+                Err(Error::unexpected(format!("the callback's body does not fit: {place}{what}")))
+            }
+        }
     }
 }
 
-/// A callback that a third party can be given.
+/// A callback that is told by its id, from [`Context::prepare_callback`](crate::Context::prepare_callback).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreparedCallback {
     /// Names the callback: [`Callback::id`] when it is called.
     pub id: CallbackId,
-    /// The URL to POST any JSON to. It may be called many times; every call is one step. The URL is a
-    /// credential: whoever has it can call.
+    /// The URL to POST any JSON to. It may be called many times; every call is one step. The URL is a credential: its
+    /// holder can call.
     pub url: String,
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn a_callback_knows_which_was_prepared() {
-        let (job, cancel) = (CallbackId::random(), CallbackId::random());
-        let callback = Callback::new(job.clone(), Value::Null);
-        assert!(callback.is(&job) && callback.is(&Some(job)));
-        assert!(!callback.is(&cancel) && !callback.is(&Some(cancel)) && !callback.is(&None));
+    fn a_callback_is_told_by_its_name() {
+        let trace_id = TraceId::random();
+        let call = Callback::new(trace_id.clone(), CallbackId::named(&trace_id, "job"), Value::Null);
+        assert!(call.is("job") && !call.is("cancel"));
+        let of_another = Callback::new(TraceId::random(), call.id().clone(), Value::Null);
+        assert!(!of_another.is("job"), "a name is one of its invocation");
+    }
+
+    #[test]
+    fn a_body_that_does_not_fit_is_said_by_its_place() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "read only")]
+        struct Report {
+            jobs: Vec<u8>,
+        }
+        let trace_id = TraceId::random();
+        let call = |data| Callback::new(trace_id.clone(), CallbackId::random(), data);
+        let said = call(json!({"jobs": [1, "hunter2"]})).parse::<Report>().unwrap_err().to_string();
+        assert_eq!(said, "the callback's body does not fit: jobs[1]: invalid type: string, expected u8");
+        assert!(call(json!(1)).parse::<Report>().unwrap_err().to_string().contains("fit: invalid type"));
     }
 }

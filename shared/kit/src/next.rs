@@ -20,7 +20,7 @@ pub enum CallbackWait {
     Forever,
     /// This long; then the invocation ends in FAIL.
     OrFail(Duration),
-    /// This long; then `execute` is run with [`Event::TimedOut`](crate::event::Event::TimedOut).
+    /// This long; then `execute` is run with [`Event::TimedOut`](crate::Event::TimedOut).
     OrRun(Duration),
 }
 
@@ -45,7 +45,7 @@ impl Next {
         Self::Callback(CallbackWait::OrFail(timeout))
     }
 
-    /// As [`Next::callback`]; without a call for `timeout`, `execute` is run with [`Event::TimedOut`](crate::event::Event::TimedOut).
+    /// As [`Next::callback`]; without a call for `timeout`, `execute` is run with [`Event::TimedOut`](crate::Event::TimedOut).
     pub const fn callback_or_run(timeout: Duration) -> Self {
         Self::Callback(CallbackWait::OrRun(timeout))
     }

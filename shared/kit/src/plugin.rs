@@ -1,20 +1,21 @@
-//! What an author writes: one type a version, with typed inputs, context, storage and outputs, and one
-//! `execute`.
+//! What an author writes: one type a version, with typed inputs, and one `execute`.
 
 use std::future::Future;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::context::Context;
+use crate::context::PluginContext;
 use crate::error::Result;
 use crate::next::Next;
+use crate::version_number;
 
 /// One version of a plugin.
 ///
 /// ```
-/// use crate::prelude::*;
+/// use bk_plugin_kit::prelude::*;
 ///
 /// #[derive(Deserialize, JsonSchema)]
 /// pub struct Inputs {
@@ -31,40 +32,83 @@ use crate::next::Next;
 /// impl Plugin for Echo {
 ///     const META: Meta = Meta::version("1.0.0").desc("answers what it is told");
 ///     type Inputs = Inputs;
-///     type ContextInputs = Empty;
-///     type Storage = ();
-///     type Outputs = Outputs;
+///     type Context = Context<Outputs>;
 ///
-///     async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
-///         cx.outputs = Some(Outputs { world: inputs.hello });
+///     async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
+///         cx.outputs.set(Outputs { world: inputs.hello });
 ///         Ok(Next::done())
 ///     }
 /// }
 /// ```
 pub trait Plugin: Send + Sync + Sized + 'static {
-    /// Version, description and options.
+    /// Version number, description and options.
     const META: Meta;
 
-    /// What the plugin's user fills in. Checked and coerced before `execute` sees it.
-    type Inputs: DeserializeOwned + JsonSchema + Send;
-    /// What the calling system passes along; [`Empty`] if nothing is needed.
-    type ContextInputs: DeserializeOwned + JsonSchema + Send;
-    /// What the plugin keeps from one step to the next; `()` if nothing.
-    type Storage: Default + Serialize + DeserializeOwned + Send;
-    /// What the plugin puts out; [`Empty`] if nothing.
-    type Outputs: Serialize + DeserializeOwned + JsonSchema + Send;
+    /// What the plugin's user fills in; [`Empty`] if nothing. Checked and coerced before `execute` sees it.
+    type Inputs: Inputs;
 
-    /// Runs one step and says what comes next.
+    /// A [`Context`](crate::Context) of the other types that the version uses: `Context<Outputs, Storage, ContextInputs>`.
+    /// Leave out from the right what it does not use: `Context` is a version without outputs.
+    type Context: PluginContext;
+
+    /// Runs one step and returns what comes next.
     ///
-    /// It may be run more than once for the same step (a process can die before the result is written):
-    /// give [`Context::step_id`] to outside calls that must not be made twice. The future is dropped when
-    /// the step's time limit is over. Slow blocking work belongs on `tokio::task::spawn_blocking`.
+    /// The same step may be run more than once, because a process can die before the result is written: pass
+    /// [`Context::step_id`](crate::Context::step_id) to outside calls that must not be made twice. The future is dropped
+    /// when the step's time limit is over. Slow blocking work belongs on `tokio::task::spawn_blocking`.
     fn execute(
         &self,
         inputs: Self::Inputs,
-        cx: &mut Context<Self>,
+        cx: &mut Self::Context,
     ) -> impl Future<Output = Result<Next>> + Send;
 }
+
+/// Types that can be the inputs of a plugin: all that derive `Deserialize` and `JsonSchema`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the inputs of a plugin",
+    label = "inputs derive `Deserialize` and `JsonSchema`",
+    note = "write `#[derive(Deserialize, JsonSchema)]` above `{Self}`, and above the types of its fields"
+)]
+pub trait Inputs: DeserializeOwned + JsonSchema + Send {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + JsonSchema + Send> Inputs for T {}
+
+/// Types that can be the context inputs of a plugin: all that derive `Deserialize` and `JsonSchema`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the context inputs of a plugin",
+    label = "context inputs derive `Deserialize` and `JsonSchema`",
+    note = "write `#[derive(Deserialize, JsonSchema)]` above `{Self}`, and above the types of its fields",
+    note = "the order is `Context<Outputs, Storage, ContextInputs>`"
+)]
+pub trait ContextInputs: DeserializeOwned + JsonSchema + Send {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + JsonSchema + Send> ContextInputs for T {}
+
+/// Types that can be the storage of a plugin: all that derive `Default`, `Serialize` and `Deserialize`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the storage of a plugin",
+    label = "storage derives `Default`, `Serialize` and `Deserialize`",
+    note = "write `#[derive(Default, Serialize, Deserialize)]` above `{Self}`",
+    note = "the order is `Context<Outputs, Storage, ContextInputs>`"
+)]
+pub trait Storage: Default + Serialize + DeserializeOwned + Send {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Default + Serialize + DeserializeOwned + Send> Storage for T {}
+
+/// Types that can be the outputs of a plugin: all that derive `Serialize`, `Deserialize` and `JsonSchema`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the outputs of a plugin",
+    label = "outputs derive `Serialize`, `Deserialize` and `JsonSchema`",
+    note = "write `#[derive(Serialize, Deserialize, JsonSchema)]` above `{Self}`, and above the types of its fields",
+    note = "the order is `Context<Outputs, Storage, ContextInputs>`"
+)]
+pub trait Outputs: Serialize + DeserializeOwned + JsonSchema + Send {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + JsonSchema + Send> Outputs for T {}
 
 /// What a version says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +118,31 @@ pub struct Meta {
     #[doc(hidden)]
     pub desc: &'static str,
     #[doc(hidden)]
+    pub form: Option<&'static str>,
+    #[doc(hidden)]
     pub enable_plugin_callback: bool,
+    #[doc(hidden)]
+    pub step_time_limit: Option<Duration>,
 }
 
 impl Meta {
-    /// The version's number, a [semantic version](https://semver.org); checked when the project is built.
+    /// The version's number: a [semantic version](https://semver.org), or a number as BlueKing allows them, such as
+    /// `1.0.0assistant`. A number that is neither does not compile where `META` is a constant:
+    ///
+    /// ```compile_fail
+    /// # use bk_plugin_kit::prelude::*;
+    /// const META: Meta = Meta::version("1.0");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the number is not valid.
     pub const fn version(version: &'static str) -> Self {
-        Self { version, desc: "", enable_plugin_callback: false }
+        assert!(
+            version_number::is_valid(version),
+            "this is not a version number: write one such as 1.2.0, 1.2.0-rc.1 or 1.2.0assistant"
+        );
+        Self { version, desc: "", form: None, enable_plugin_callback: false, step_time_limit: None }
     }
 
     /// A description for the plugin's users.
@@ -89,14 +151,27 @@ impl Meta {
         Self { desc, ..self }
     }
 
-    /// Callers that pass `plugin_callback_info` in the context are told of the end by a finish callback
-    /// and need not poll.
+    /// The text of the version's form: `.form(include_str!("../../../../forms/1.0.0/form.js"))`.
+    #[must_use]
+    pub const fn form(self, form: &'static str) -> Self {
+        Self { form: Some(form), ..self }
+    }
+
+    /// Callers that pass `plugin_callback_info` in the context are told of the end by a finish callback, so they need
+    /// not poll.
     #[must_use]
     pub const fn enable_plugin_callback(self) -> Self {
         Self { enable_plugin_callback: true, ..self }
     }
+
+    /// A time limit for each step of this version, if it is shorter than that of the process
+    /// (`BK_PLUGIN_STEP_TIME_LIMIT`): a step that takes longer ends in FAIL.
+    #[must_use]
+    pub const fn step_time_limit(self, limit: Duration) -> Self {
+        Self { step_time_limit: Some(limit), ..self }
+    }
 }
 
-/// Inputs, context or outputs without any field.
+/// Inputs, context inputs or outputs without any field.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 pub struct Empty {}

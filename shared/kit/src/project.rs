@@ -1,67 +1,57 @@
-//! A plugin project: its versions, forms and own routes, checked and put in order.
+//! A plugin project: its versions and own routes, checked and put in order.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Router;
-use semver::Version as Semver;
 
 use crate::plugin::Plugin;
 use crate::registry::{AllowedScope, AuthorRoutes, Registry};
 use crate::validation::ModelError;
 use crate::version::{Typed, Version};
+use crate::version_number::{InvalidVersionNumber, VersionNumber};
 
-/// What an author hands to the server or to the Lambda functions.
+/// What an author hands to the server or to the Lambda functions: versions, and routes of the author's own.
 ///
 /// ```
-/// # use crate::prelude::*;
+/// # use bk_plugin_kit::prelude::*;
 /// # struct Echo;
 /// # impl Plugin for Echo {
 /// #     const META: Meta = Meta::version("1.0.0");
 /// #     type Inputs = Empty;
-/// #     type ContextInputs = Empty;
-/// #     type Storage = ();
-/// #     type Outputs = Empty;
-/// #     async fn execute(&self, _: Empty, _: &mut Context<Self>) -> Result<Next> { Ok(Next::done()) }
+/// #     type Context = Context;
+/// #     async fn execute(&self, _: Empty, _: &mut Self::Context) -> Result<Next> { Ok(Next::done()) }
 /// # }
-/// let registry = Project::new("answers what it is told")
-///     .version(Echo)
-///     .forms([("1.0.0", "(function () { $.atoms['echo'] = [] })();")])
-///     .build()?;
-/// assert_eq!(registry.versions(), ["1.0.0"]);
-/// # Ok::<(), crate::project::ProjectErrors>(())
+/// pub fn project() -> Project {
+///     Project::new("answers what it is told").version(Echo)
+/// }
+/// # assert_eq!(project().build()?.versions(), ["1.0.0"]);
+/// # Ok::<(), bk_plugin_kit::ProjectErrors>(())
 /// ```
 pub struct Project {
     description: String,
     allow_scope: BTreeMap<String, AllowedScope>,
     versions: Vec<Result<Arc<dyn Version>, ProjectError>>,
-    forms: BTreeMap<String, String>,
     routes: AuthorRoutes,
 }
 
 /// One thing wrong with a project.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
-    /// The version number is no semantic version.
-    #[error("{plugin}: version {version:?} is not a semantic version: {source}")]
+    /// The version number is not valid.
+    #[error("{plugin}: {version:?} is {source}")]
     Version {
         /// Type of the plugin.
         plugin: &'static str,
         /// What it says.
         version: &'static str,
         /// What is wrong.
-        source: semver::Error,
+        source: InvalidVersionNumber,
     },
-    /// Two versions have the same number.
-    #[error("version {version} is both {first} and {second}")]
-    Duplicate {
-        /// The number.
-        version: String,
-        /// Type of the one.
-        first: &'static str,
-        /// Type of the other.
-        second: &'static str,
-    },
+    /// Two versions have the same number, maybe in two spellings (`1.0.1` and `1.0.01`).
+    #[error("version {} is both {} ({:?}) and {} ({:?})", .0.number, .0.first.0, .0.first.1, .0.second.0, .0.second.1)]
+    Duplicate(Box<Duplicate>),
     /// A model cannot be shown as a schema.
     #[error("{plugin}: {source}")]
     Model {
@@ -73,6 +63,17 @@ pub enum ProjectError {
     /// There is nothing to serve.
     #[error("the project has no version")]
     Empty,
+}
+
+/// Two versions with the same number.
+#[derive(Debug)]
+pub struct Duplicate {
+    /// The number.
+    pub number: String,
+    /// Type of the one, and its number as it is written.
+    pub first: (&'static str, &'static str),
+    /// Type of the other, and its number as it is written.
+    pub second: (&'static str, &'static str),
 }
 
 /// Everything wrong with a project.
@@ -87,28 +88,49 @@ impl Project {
             description: description.into(),
             allow_scope: BTreeMap::new(),
             versions: Vec::new(),
-            forms: BTreeMap::new(),
             routes: AuthorRoutes::default(),
         }
     }
 
-    /// Adds a version, built with whatever clients it needs. It is built once a process.
+    /// Adds a version, made with whatever clients it needs. It is made once a process.
     #[must_use]
-    pub fn version<P: Plugin>(mut self, plugin: P) -> Self {
+    pub fn version<P: Plugin>(self, plugin: P) -> Self {
+        self.add(Ok(plugin))
+    }
+
+    /// Adds a version that may fail to be made, because a setting is missing, say. A version that could not be made is
+    /// served all the same: start-up warns of it, `meta` and `detail` show it, and its invocations end in FAIL with the
+    /// reason. The other versions do not notice.
+    ///
+    /// ```
+    /// # use bk_plugin_kit::prelude::*;
+    /// # struct Deploy { url: String }
+    /// # impl Plugin for Deploy {
+    /// #     const META: Meta = Meta::version("1.0.0");
+    /// #     type Inputs = Empty;
+    /// #     type Context = Context;
+    /// #     async fn execute(&self, _: Empty, _: &mut Self::Context) -> Result<Next> { Ok(Next::done()) }
+    /// # }
+    /// impl Deploy {
+    ///     fn from_env() -> Result<Self> {
+    ///         let url = std::env::var("DEPLOY_URL").map_err(|_| Error::fail("DEPLOY_URL is not set"))?;
+    ///         Ok(Self { url })
+    ///     }
+    /// }
+    /// let registry = Project::new("deploys").try_version(Deploy::from_env()).build()?;
+    /// assert_eq!(registry.versions(), ["1.0.0"]);
+    /// # Ok::<(), bk_plugin_kit::ProjectErrors>(())
+    /// ```
+    #[must_use]
+    pub fn try_version<P: Plugin, E: Display>(self, plugin: Result<P, E>) -> Self {
+        self.add(plugin.map_err(|error| format!("{error:#}")))
+    }
+
+    fn add<P: Plugin>(mut self, plugin: Result<P, String>) -> Self {
         let plugin = Typed::new(plugin)
             .map(|typed| Arc::new(typed) as Arc<dyn Version>)
             .map_err(|source| ProjectError::Model { plugin: std::any::type_name::<P>(), source });
         self.versions.push(plugin);
-        self
-    }
-
-    /// Adds forms: version and text of its `form.js`.
-    #[must_use]
-    pub fn forms<V: Into<String>, T: Into<String>>(
-        mut self,
-        forms: impl IntoIterator<Item = (V, T)>,
-    ) -> Self {
-        self.forms.extend(forms.into_iter().map(|(version, text)| (version.into(), text.into())));
         self
     }
 
@@ -149,7 +171,7 @@ impl Project {
     /// Checks everything and says all that is wrong at once.
     pub fn build(self) -> Result<Registry, ProjectErrors> {
         let mut errors = Vec::new();
-        let mut versions: BTreeMap<Semver, Arc<dyn Version>> = BTreeMap::new();
+        let mut versions: BTreeMap<VersionNumber, Arc<dyn Version>> = BTreeMap::new();
         for version in self.versions {
             if let Err(error) = version.and_then(|version| insert(&mut versions, version)) {
                 errors.push(error);
@@ -170,47 +192,46 @@ impl Project {
                 .into_iter()
                 .map(|version| (version.meta().version.to_owned(), version))
                 .collect(),
-            forms: self.forms,
             routes: self.routes,
         })
     }
 }
 
 fn insert(
-    versions: &mut BTreeMap<Semver, Arc<dyn Version>>,
+    versions: &mut BTreeMap<VersionNumber, Arc<dyn Version>>,
     version: Arc<dyn Version>,
 ) -> Result<(), ProjectError> {
-    let number = version.meta().version;
-    let semver = Semver::parse(number).map_err(|source| ProjectError::Version {
+    let written = version.meta().version;
+    let number = VersionNumber::parse(written).map_err(|source| ProjectError::Version {
         plugin: version.type_name(),
-        version: number,
+        version: written,
         source,
     })?;
-    if let Some(first) = versions.get(&semver) {
-        return Err(ProjectError::Duplicate {
-            version: number.to_owned(),
-            first: first.type_name(),
-            second: version.type_name(),
-        });
+    if let Some(first) = versions.get(&number) {
+        let named = |version: &dyn Version| (version.type_name(), version.meta().version);
+        return Err(ProjectError::Duplicate(Box::new(Duplicate {
+            number: number.to_string(),
+            first: named(&**first),
+            second: named(&*version),
+        })));
     }
-    versions.insert(semver, version);
+    versions.insert(number, version);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::prelude::*;
 
     macro_rules! plugin {
-        ($name:ident, $version:literal, $inputs:ty) => {
+        ($name:ident, $meta:expr, $inputs:ty) => {
             struct $name;
             impl Plugin for $name {
-                const META: Meta = Meta::version($version);
+                const META: Meta = $meta;
                 type Inputs = $inputs;
-                type ContextInputs = Empty;
-                type Storage = ();
-                type Outputs = Empty;
-                async fn execute(&self, _: Self::Inputs, _: &mut Context<Self>) -> Result<Next> {
+                type Context = Context;
+                async fn execute(&self, _: Self::Inputs, _: &mut Self::Context) -> Result<Next> {
                     Ok(Next::done())
                 }
             }
@@ -218,39 +239,66 @@ mod tests {
     }
 
     #[derive(Deserialize, JsonSchema)]
+    #[allow(dead_code, reason = "the field is there to be in the schema")]
     struct OneField {
-        #[allow(dead_code, reason = "the field is there to be in the schema")]
         hello: String,
     }
 
-    plugin!(Nine, "1.9.0", Empty);
-    plugin!(Ten, "1.10.0", OneField);
-    plugin!(TenAgain, "1.10.0", Empty);
-    plugin!(Odd, "1.0", Empty);
+    #[derive(Deserialize, JsonSchema)]
+    #[allow(dead_code, reason = "as above")]
+    struct WithComponent {
+        #[schemars(extend("ui:component" = {"name": "select"}))]
+        hello: String,
+    }
+
+    plugin!(Nine, Meta::version("1.9.0"), Empty);
+    plugin!(Ten, Meta::version("1.10.0"), OneField);
+    plugin!(TenAgain, Meta::version("1.010.0"), Empty);
+    plugin!(Assistant, Meta::version("1.10.0assistant"), Empty);
+    plugin!(Tall, Meta::version("2.0.0").form("$.atoms['another'] = []"), OneField);
+    plugin!(Own, Meta::version("2.1.0").form("$.atoms[\"demo\"] = [] // and $.atoms.other"), OneField);
+    plugin!(Computed, Meta::version("2.2.0").form("$.atoms[window.code] = []"), OneField);
+    plugin!(NoAtoms, Meta::version("2.3.0").form("alert(1)"), OneField);
+    plugin!(Component, Meta::version("2.4.0"), WithComponent);
 
     #[test]
-    fn versions_are_ordered_as_semver() {
-        let registry = Project::new("").version(Nine).version(Ten).build().unwrap();
-        assert_eq!(registry.versions(), ["1.10.0", "1.9.0"]);
+    fn versions_are_ordered_by_their_numbers() {
+        let registry = Project::new("").version(Nine).version(Ten).version(Assistant).build().unwrap();
+        assert_eq!(registry.versions(), ["1.10.0assistant", "1.10.0", "1.9.0"]);
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_at_once() {
-        let project = Project::new("").version(Ten).version(TenAgain).version(Odd);
-        let said = project.build().map(|_| ()).unwrap_err().to_string();
-        for word in ["project::tests::Ten ", "project::tests::TenAgain", "\"1.0\"", "Odd"] {
+    fn a_number_in_two_spellings_is_one() {
+        let said =
+            Project::new("").version(Ten).version(TenAgain).build().map(|_| ()).unwrap_err().to_string();
+        for word in ["version 1.10.0 is both", "project::tests::Ten (\"1.10.0\")", "TenAgain (\"1.010.0\")"] {
             assert!(said.contains(word), "{word} in {said}");
         }
+        assert!(Project::new("").build().is_err_and(|errors| errors.to_string().contains("no version")));
     }
 
     #[test]
-    fn odd_forms_are_warned_of() {
-        let project = Project::new("").version(Nine).version(Ten).forms([("3.0.0", "")]);
+    fn a_version_that_cannot_be_made_is_there_and_warned_of() {
+        let made: std::result::Result<Nine, _> = Err("DEPLOY_URL is not set");
+        let registry = Project::new("").try_version(made).build().unwrap();
+        assert_eq!(registry.versions(), ["1.9.0"]);
+        let warnings = registry.warnings("demo");
         assert_eq!(
-            project.build().unwrap().warnings(),
+            warnings,
+            ["version 1.9.0 cannot be made, its invocations will FAIL: DEPLOY_URL is not set"]
+        );
+    }
+
+    #[test]
+    fn forms_that_would_show_nothing_are_warned_of() {
+        let project = Project::new("").version(Nine).version(Ten).version(Tall).version(Own);
+        let registry = project.version(Computed).version(NoAtoms).version(Component).build().unwrap();
+        assert_eq!(
+            registry.warnings("demo"),
             [
-                "forms/3.0.0/form.js belongs to no version",
-                "version 1.10.0 has inputs and no forms/1.10.0/form.js"
+                "version 2.3.0: its form does not assign $.atoms[\"demo\"], so bk-sops shows nothing",
+                "version 2.0.0: its form does not assign $.atoms[\"demo\"], so bk-sops shows nothing",
+                "version 1.10.0 has inputs and no form: add .form(include_str!(...)) to its META",
             ]
         );
     }

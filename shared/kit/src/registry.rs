@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Router;
+use serde_json::Value;
 
 use crate::version::Version;
 
@@ -14,7 +15,6 @@ pub struct Registry {
     /// Newest first.
     pub(crate) order: Vec<String>,
     pub(crate) versions: HashMap<String, Arc<dyn Version>>,
-    pub(crate) forms: BTreeMap<String, String>,
     pub(crate) routes: AuthorRoutes,
 }
 
@@ -39,29 +39,15 @@ impl Registry {
         &self.routes
     }
 
-    /// What works but is probably not meant: to be said at start-up.
-    pub fn warnings(&self) -> Vec<String> {
-        let orphans = self
-            .forms
-            .keys()
-            .filter(|version| !self.versions.contains_key(*version))
-            .map(|version| format!("forms/{version}/form.js belongs to no version"));
-        let formless = self
-            .order
-            .iter()
-            .filter(|version| !self.forms.contains_key(*version) && self.has_inputs(version))
-            .map(|version| format!("version {version} has inputs and no forms/{version}/form.js"));
-        orphans.chain(formless).collect()
-    }
-
-    fn has_inputs(&self, version: &str) -> bool {
-        let properties = self.versions[version].models().inputs.schema().get("properties");
-        properties.and_then(|value| value.as_object()).is_some_and(|fields| !fields.is_empty())
+    /// What works and is probably not meant, to be said at start-up. `app_code` is the plugin's code, to which forms
+    /// are assigned.
+    pub fn warnings(&self, app_code: &str) -> Vec<String> {
+        self.order.iter().filter_map(|number| warning(number, &*self.versions[number], app_code)).collect()
     }
 
     /// The text of a version's form, if it has one.
-    pub fn form(&self, version: &str) -> Option<&str> {
-        self.forms.get(version).map(String::as_str)
+    pub fn form(&self, version: &str) -> Option<&'static str> {
+        self.versions.get(version)?.meta().form
     }
 
     /// The version with this number.
@@ -69,6 +55,41 @@ impl Registry {
     pub fn version(&self, number: &str) -> Option<&Arc<dyn Version>> {
         self.versions.get(number)
     }
+}
+
+fn warning(number: &str, version: &dyn Version, app_code: &str) -> Option<String> {
+    if let Some(reason) = version.defect() {
+        return Some(format!("version {number} cannot be made, its invocations will FAIL: {reason}"));
+    }
+    let fields = version.models().inputs.schema().get("properties").and_then(Value::as_object);
+    match version.meta().form {
+        Some(form) if !may_assign(form, app_code) => Some(format!(
+            "version {number}: its form does not assign $.atoms[\"{app_code}\"], so bk-sops shows nothing"
+        )),
+        None if fields.is_some_and(|fields| !fields.is_empty() && !fields.values().any(has_component)) => {
+            Some(format!("version {number} has inputs and no form: add .form(include_str!(...)) to its META"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a caller can make the form of a field from its schema.
+fn has_component(field: &Value) -> bool {
+    field.get("ui:component").is_some()
+}
+
+/// Whether a form may assign `$.atoms[app_code]`: only a form without any `$.atoms`, or one that assigns to literal
+/// names of which none is the code, does not for certain.
+fn may_assign(form: &str, app_code: &str) -> bool {
+    form.split("$.atoms").skip(1).any(|rest| {
+        let rest = rest.trim_start();
+        let bracket = rest.strip_prefix('[').map(str::trim_start);
+        match bracket.and_then(|inner| Some((inner.chars().next()?, inner.get(1..)?))) {
+            Some((quote @ ('"' | '\'' | '`'), inner)) => inner.split(quote).next() == Some(app_code),
+            Some(_) => true,
+            None => rest.strip_prefix('.').is_some_and(|name| name.starts_with(app_code)),
+        }
+    })
 }
 
 /// The author's own HTTP routes.

@@ -1,18 +1,18 @@
 //! A plugin version with its types erased, so that the engine and the registry can hold any of them.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, Location};
 
 use async_trait::async_trait;
 use bk_plugin_core::JsonObject;
-use bk_plugin_core::error_text::with_sources;
 use futures::FutureExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::context::{Context, StepFacts};
-use crate::error::{Error, without_values};
+use crate::context::{PluginContext, StepFacts};
+use crate::error::without_values;
 use crate::next::Next;
 use crate::plugin::{Meta, Plugin};
 use crate::validation::{Invalid, Model, ModelError};
@@ -46,21 +46,39 @@ pub struct StepInput {
 pub enum StepOutcome {
     /// `execute` said what comes next.
     Next(Next, StepState),
-    /// The author's error, in the author's words: the state that the step left is kept.
-    Failed(String, StepState),
+    /// An error in the author's words: the state that the step left is kept.
+    Failed(Failure, StepState),
     /// Any other error or a panic: the state that the step left is not kept.
-    Unexpected(String),
+    Unexpected(Failure),
     /// The inputs or the context do not validate; `execute` was not run.
     Invalid(String),
 }
 
-/// What a step leaves for the next one, as JSON.
+/// What a step leaves for the next one.
 #[derive(Debug)]
 pub struct StepState {
-    /// What the plugin keeps.
+    /// What the plugin keeps, as JSON.
     pub storage: Value,
-    /// What the plugin has put out.
+    /// What the plugin has put out, as JSON.
     pub outputs: Value,
+    /// Whether the step has prepared a callback.
+    pub has_prepared: bool,
+}
+
+/// Why a step failed, and where.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is wrong.
+    pub message: String,
+    /// The line of the author's code, if it is known. It is for the log.
+    pub at: Option<&'static Location<'static>>,
+}
+
+impl Failure {
+    /// A failure that no line of the author's code can be blamed for.
+    pub fn nowhere(message: impl Into<String>) -> Self {
+        Self { message: message.into(), at: None }
+    }
 }
 
 /// A version of any plugin.
@@ -72,50 +90,58 @@ pub trait Version: Send + Sync {
     fn type_name(&self) -> &'static str;
     /// Its models.
     fn models(&self) -> &Models;
+    /// Why it could not be made, if so. Every step of it fails with this reason.
+    fn defect(&self) -> Option<&str>;
     /// Runs one step. A panic of the author's code is an unexpected error.
     async fn step(&self, input: StepInput) -> StepOutcome;
 }
 
 /// A plugin and its models.
 pub(crate) struct Typed<P> {
-    plugin: P,
+    /// The author's value, or why it could not be made.
+    plugin: Result<P, String>,
     models: Models,
 }
 
 impl<P: Plugin> Typed<P> {
-    pub(crate) fn new(plugin: P) -> Result<Self, ModelError> {
+    pub(crate) fn new(plugin: Result<P, String>) -> Result<Self, ModelError> {
         let models = Models {
             inputs: Model::of::<P::Inputs>()?,
-            context_inputs: Model::of::<P::ContextInputs>()?,
-            outputs: Model::of::<P::Outputs>()?,
+            context_inputs: Model::of::<<P::Context as PluginContext>::ContextInputs>()?,
+            outputs: Model::of::<<P::Context as PluginContext>::Outputs>()?,
         };
         Ok(Self { plugin, models })
     }
 
     async fn run(&self, input: StepInput) -> StepOutcome {
-        let inputs = match typed::<P::Inputs>("inputs", &self.models.inputs, input.inputs) {
+        let inputs = match typed("inputs", &self.models.inputs, input.inputs) {
             Ok(inputs) => inputs,
             Err(message) => return StepOutcome::Invalid(message),
         };
-        let data = match typed::<P::ContextInputs>("context", &self.models.context_inputs, input.context) {
+        let data = match typed("context", &self.models.context_inputs, input.context) {
             Ok(data) => data,
             Err(message) => return StepOutcome::Invalid(message),
         };
+        let plugin = match &self.plugin {
+            Ok(plugin) => plugin,
+            Err(reason) => return StepOutcome::Unexpected(Failure::nowhere(reason)),
+        };
         let (storage, outputs) = match (storage_from_json(input.storage), outputs_from_json(input.outputs)) {
             (Ok(storage), Ok(outputs)) => (storage, outputs),
-            (Err(message), _) | (_, Err(message)) => return StepOutcome::Unexpected(message),
+            (Err(message), _) | (_, Err(message)) => {
+                return StepOutcome::Unexpected(Failure::nowhere(message));
+            }
         };
-        let mut cx = Context::new(data, storage, outputs, input.facts);
-        let result = self.plugin.execute(inputs, &mut cx).await;
-        if let Err(Error::Unexpected(error)) = result {
-            return StepOutcome::Unexpected(with_sources(&*error));
-        }
-        let state = to_json("storage", &cx.storage)
-            .and_then(|storage| Ok(StepState { storage, outputs: outputs_to_json(cx.outputs.as_ref())? }));
-        match (state, result) {
-            (Ok(state), Ok(next)) => StepOutcome::Next(next, state),
-            (Ok(state), Err(error)) => StepOutcome::Failed(fail_text(error), state),
-            (Err(message), _) => StepOutcome::Unexpected(message),
+        let mut cx = P::Context::new(data, storage, outputs, input.facts);
+        let result = plugin.execute(inputs, &mut cx).await;
+        let failed = |error: crate::Error| Failure { message: error.to_string(), at: Some(error.location()) };
+        match result {
+            Err(error) if !error.is_fail() => StepOutcome::Unexpected(failed(error)),
+            result => match (left_by(&cx), result) {
+                (Ok(state), Ok(next)) => StepOutcome::Next(next, state),
+                (Ok(state), Err(error)) => StepOutcome::Failed(failed(error), state),
+                (Err(message), _) => StepOutcome::Unexpected(Failure::nowhere(message)),
+            },
         }
     }
 }
@@ -134,41 +160,59 @@ impl<P: Plugin> Version for Typed<P> {
         &self.models
     }
 
+    fn defect(&self) -> Option<&str> {
+        self.plugin.as_ref().err().map(String::as_str)
+    }
+
     async fn step(&self, input: StepInput) -> StepOutcome {
         // Around everything of the author's: a panic may come from a Serialize as well as from `execute`.
         let outcome = AssertUnwindSafe(self.run(input)).catch_unwind().await;
-        outcome.unwrap_or_else(|panic| StepOutcome::Unexpected(format!("panicked: {}", panic_text(&*panic))))
+        outcome.unwrap_or_else(|panic| {
+            StepOutcome::Unexpected(Failure::nowhere(format!("panicked: {}", panic_text(&*panic))))
+        })
     }
 }
 
 /// Checks, coerces and reads the values of a call; the message has the reference's prefix.
 fn typed<T: DeserializeOwned>(what: &str, model: &Model, values: JsonObject) -> Result<T, String> {
-    let invalid = |reason: &dyn std::fmt::Display| format!("{what} validation error: {reason}");
+    let invalid = |reason: &dyn Display| format!("{what} validation error: {reason}");
     let values = model.check(values).map_err(|error: Invalid| invalid(&error))?;
     // The model is looser than the type where an author's own Deserialize asks for more.
-    T::deserialize(Value::Object(values)).map_err(|error| invalid(&without_values(&error)))
+    from_json(Value::Object(values)).map_err(|said| invalid(&said))
+}
+
+/// Reads JSON as the author's type. The message names the place, and no value.
+fn from_json<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let (at, what) = (error.path().to_string(), without_values(error.inner()));
+        if at == "." { what } else { format!("{at}: {what}") }
+    })
 }
 
 fn storage_from_json<T: DeserializeOwned + Default>(stored: Value) -> Result<T, String> {
     if stored.is_null() {
         return Ok(T::default());
     }
-    T::deserialize(stored).map_err(|error| {
-        format!("the stored storage does not fit the version's Storage: {}", without_values(&error))
-    })
+    from_json(stored).map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
 }
 
 fn outputs_from_json<T: DeserializeOwned>(stored: Value) -> Result<Option<T>, String> {
     if stored.as_object().is_some_and(JsonObject::is_empty) {
         return Ok(None);
     }
-    T::deserialize(stored).map(Some).map_err(|error| {
-        format!("the stored outputs do not fit the version's Outputs: {}", without_values(&error))
-    })
+    let outputs = from_json(stored).map(Some);
+    outputs.map_err(|said| format!("the stored outputs do not fit the version's Outputs: {said}"))
 }
 
-fn outputs_to_json<T: Serialize>(outputs: Option<&T>) -> Result<Value, String> {
-    outputs.map_or_else(|| Ok(Value::Object(JsonObject::new())), |outputs| to_json("outputs", outputs))
+/// What a step leaves in its context.
+fn left_by(cx: &impl PluginContext) -> Result<StepState, String> {
+    let (storage, outputs, facts) = cx.parts();
+    let nothing = || Ok(Value::Object(JsonObject::new()));
+    Ok(StepState {
+        storage: to_json("storage", storage)?,
+        outputs: outputs.map_or_else(nothing, |outputs| to_json("outputs", outputs))?,
+        has_prepared: facts.prepared > 0,
+    })
 }
 
 fn to_json<T: Serialize>(what: &str, value: &T) -> Result<Value, String> {
@@ -192,13 +236,6 @@ fn is_deeper_than(value: &Value, levels: usize) -> bool {
         Value::Array(values) => values.iter().any(deeper),
         Value::Object(values) => values.values().any(deeper),
         _ => false,
-    }
-}
-
-fn fail_text(error: Error) -> String {
-    match error {
-        Error::Fail(message) => message,
-        Error::Unexpected(error) => with_sources(&*error),
     }
 }
 

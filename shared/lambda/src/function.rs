@@ -12,7 +12,7 @@ use bk_plugin_aws::{Clients, ClientsError};
 use bk_plugin_core::clock::SystemClock;
 use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
 use bk_plugin_engine::{Engine, EngineParts};
-use bk_plugin_kit::project::{Project, ProjectErrors};
+use bk_plugin_kit::{Project, ProjectErrors};
 use bk_plugin_service::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_service::protocol::{self, Description, Endpoint, ProtocolSettings, Service};
 use bk_plugin_service::settings::{Reader, SettingErrors, Settings};

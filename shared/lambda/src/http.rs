@@ -82,11 +82,9 @@ mod tests {
     impl Plugin for Nothing {
         const META: Meta = Meta::version("1.0.0");
         type Inputs = Empty;
-        type ContextInputs = Empty;
-        type Storage = ();
-        type Outputs = Empty;
+        type Context = Context;
 
-        async fn execute(&self, _: Empty, _: &mut bk_plugin_kit::prelude::Context<Self>) -> Result<Next> {
+        async fn execute(&self, _: Empty, _: &mut Self::Context) -> Result<Next> {
             Ok(Next::done())
         }
     }

@@ -23,7 +23,7 @@ mod traces;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bk_plugin_kit::project::Project;
+use bk_plugin_kit::Project;
 use clap::Parser as _;
 
 use crate::command_line::{Command, CommandLine};

@@ -145,7 +145,7 @@ fn routes(service: &Arc<Service>, operators: Router, role: Role, log: &Log) -> E
 }
 
 fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) {
-    for warning in engine.registry().warnings() {
+    for warning in engine.registry().warnings(&settings.shared.app_id) {
         tracing::warn!("{warning}");
     }
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());

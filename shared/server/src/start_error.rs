@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bk_plugin_engine::callback_token::InvalidKey;
-use bk_plugin_kit::project::ProjectErrors;
+use bk_plugin_kit::ProjectErrors;
 use bk_plugin_service::finish_callback_client::ClientError;
 use bk_plugin_service::settings::SettingErrors;
 use bk_plugin_sql::{mysql, sqlite};

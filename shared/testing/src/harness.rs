@@ -13,8 +13,8 @@ use bk_plugin_engine::callback_token::CallbackKeys;
 use bk_plugin_engine::{
     Call, CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError,
 };
-use bk_plugin_kit::plugin::Plugin;
-use bk_plugin_kit::project::{Project, ProjectErrors};
+use bk_plugin_kit::Plugin;
+use bk_plugin_kit::{Project, ProjectErrors};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,18 +24,16 @@ use serde_json::Value;
 ///
 /// ```
 /// use bk_plugin_kit::prelude::*;
-/// use bk_plugin_testing::Harness;
+/// use bk_plugin_testing::{Harness, State};
 ///
 /// struct Patience;
 ///
 /// impl Plugin for Patience {
 ///     const META: Meta = Meta::version("1.0.0");
 ///     type Inputs = Empty;
-///     type ContextInputs = Empty;
-///     type Storage = ();
-///     type Outputs = Empty;
+///     type Context = Context;
 ///
-///     async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
+///     async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
 ///         match cx.event() {
 ///             Event::Invoked => Ok(Next::poll(secs(3600))),
 ///             _ => Ok(Next::done()),
@@ -48,7 +46,7 @@ use serde_json::Value;
 /// assert_eq!(run.state(), State::Poll);
 /// run.advance(secs(3600)).await;
 /// assert_eq!(run.state(), State::Success);
-/// # Ok::<(), bk_plugin_kit::project::ProjectErrors>(()) }).unwrap();
+/// # Ok::<(), bk_plugin_kit::ProjectErrors>(()) }).unwrap();
 /// ```
 pub struct Harness {
     engine: Arc<Engine>,

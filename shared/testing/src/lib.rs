@@ -4,4 +4,6 @@
 
 mod harness;
 
+pub use bk_plugin_core::record::State;
+
 pub use harness::{Harness, Run};

@@ -78,7 +78,7 @@ async fn info(
 }
 
 async fn boom() -> Result<()> {
-    unexpected("boom in plugin api")
+    unexpected!("boom in plugin api")
 }
 
 async fn status(Path(code): Path<u16>) -> (StatusCode, Json<Value>) {

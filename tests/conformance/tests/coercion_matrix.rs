@@ -1,9 +1,7 @@
 //! Every coercion that was tried on the reference, tried here.
 
-use bk_plugin_kit::{
-    JsonObject,
-    validation::{Invalid, Model},
-};
+use bk_plugin_kit::JsonObject;
+use bk_plugin_kit::runtime::{Invalid, Model};
 use conformance::plugins::v1_1_0;
 use serde_json::{Value, json};
 

@@ -37,11 +37,9 @@ pub struct Polling;
 impl Plugin for Polling {
     const META: Meta = Meta::version("1.0.0");
     type Inputs = PollingInputs;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Empty;
+    type Context = Context;
 
-    async fn execute(&self, inputs: PollingInputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: PollingInputs, cx: &mut Self::Context) -> Result<Next> {
         note(&inputs.journal, &format!("{} {}", cx.trace_id(), cx.invoke_count()))?;
         tokio::time::sleep(Duration::from_millis(inputs.work)).await;
         if cx.invoke_count() <= inputs.times {
@@ -76,22 +74,20 @@ pub struct Collecting;
 impl Plugin for Collecting {
     const META: Meta = Meta::version("2.0.0");
     type Inputs = CollectingInputs;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Collected;
+    type Context = Context<Collected>;
 
-    async fn execute(&self, inputs: CollectingInputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: CollectingInputs, cx: &mut Self::Context) -> Result<Next> {
         let Event::Called(callback) = cx.event() else {
             let url = cx.prepare_callback().url;
             if let Some(file) = inputs.url_file {
                 std::fs::write(file, &url)?;
             }
-            cx.outputs = Some(Collected { callback_url: url, callbacks: Vec::new() });
+            cx.outputs.set(Collected { callback_url: url, callbacks: Vec::new() });
             tokio::time::sleep(Duration::from_millis(inputs.sleep)).await;
             return Ok(Next::callback());
         };
         let ended = callback.data() == "end";
-        cx.outputs.get_or_insert_default().callbacks.push(callback.data().clone());
+        cx.outputs.edit().callbacks.push(callback.data().clone());
         Ok(if ended { Next::done() } else { Next::callback() })
     }
 }
@@ -102,11 +98,9 @@ pub struct Dying;
 impl Plugin for Dying {
     const META: Meta = Meta::version("3.0.0");
     type Inputs = Empty;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Empty;
+    type Context = Context;
 
-    async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
         match cx.event() {
             // Not before the caller has its answer.
             Event::Invoked => Ok(Next::poll(Duration::from_millis(500))),

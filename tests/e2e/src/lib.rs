@@ -27,11 +27,9 @@ pub struct Dying;
 impl Plugin for Dying {
     const META: Meta = Meta::version("10.0.0").enable_plugin_callback();
     type Inputs = DyingInputs;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Empty;
+    type Context = Context;
 
-    async fn execute(&self, inputs: DyingInputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: DyingInputs, cx: &mut Self::Context) -> Result<Next> {
         if matches!(cx.event(), Event::Invoked) {
             return Ok(Next::poll(secs(1)));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bk_plugin_engine::callback_token::CallbackKeys;
 use bk_plugin_engine::{Engine, EngineParts};
-use bk_plugin_kit::project::Project;
+use bk_plugin_kit::Project;
 use bk_plugin_service::protocol::{
     Admission, Endpoint, ProtocolSettings, Service, callback_routes, endpoint, invoke_routes,
     schedule_routes, time_zone,

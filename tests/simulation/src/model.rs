@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bk_plugin_core::record::State;
-use bk_plugin_kit::next::{CallbackWait, Next};
+use bk_plugin_kit::{CallbackWait, Next};
 use serde_json::{Value, json};
 
 use crate::script::Step;

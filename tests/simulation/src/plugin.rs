@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::next::CallbackWait;
+use bk_plugin_kit::CallbackWait;
 use bk_plugin_kit::prelude::*;
 use rand::RngExt as _;
 
@@ -38,11 +38,9 @@ pub(crate) struct Outputs {
 impl Plugin for Scripted {
     const META: Meta = Meta::version("1.0.0").enable_plugin_callback();
     type Inputs = Inputs;
-    type ContextInputs = Empty;
-    type Storage = Storage;
-    type Outputs = Outputs;
+    type Context = Context<Outputs, Storage>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         let (shared, process) = (&self.shared, self.process);
         let event = match cx.event() {
             Event::Called(callback) => format!("call {}", callback.data()["call"]),
@@ -67,7 +65,7 @@ impl Plugin for Scripted {
         tokio::time::sleep(Duration::from_millis(pause - pause / 2)).await;
         cx.storage.next = number;
         cx.storage.ballast.extend(std::iter::repeat_n('x', growth));
-        cx.outputs.get_or_insert_default().trail.push(event);
+        cx.outputs.edit().trail.push(event);
         shared.with(|world| {
             let now = world.now();
             world.ended_at[process] = now;
@@ -77,12 +75,12 @@ impl Plugin for Scripted {
         match step {
             Step::Wait(next) => Ok(next),
             Step::Done | Step::Kill => Ok(Next::done()),
-            Step::Fail => fail("as asked"),
+            Step::Fail => fail!("as asked"),
             Step::FailTooLarge => {
                 cx.storage.ballast = "x".repeat(LARGEST_RECORD);
-                fail("as asked")
+                fail!("as asked")
             }
-            Step::Unexpected => unexpected("odd"),
+            Step::Unexpected => unexpected!("odd"),
             // No panic!: its hook would print a million times.
             Step::Panic => std::panic::resume_unwind(Box::new("boom")),
             Step::Hang => std::future::pending().await,
@@ -100,7 +98,7 @@ impl Plugin for Scripted {
 
 impl Scripted {
     /// Prepares a callback and lets third parties call it: at once, later, twice, or never.
-    fn prepare(&self, step: Step, cx: &mut Context<Self>) {
+    fn prepare(&self, step: Step, cx: &mut <Self as Plugin>::Context) {
         let (calls, token) = {
             let waits = matches!(step, Step::Wait(Next::Callback(_)));
             let forever = matches!(step, Step::Wait(Next::Callback(CallbackWait::Forever)));
@@ -131,11 +129,9 @@ pub(crate) struct Other;
 impl Plugin for Other {
     const META: Meta = Meta::version("2.0.0");
     type Inputs = Empty;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Empty;
+    type Context = Context;
 
-    async fn execute(&self, _: Empty, _: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, _: Empty, _: &mut Self::Context) -> Result<Next> {
         Ok(Next::done())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bk_plugin_kit::next::{CallbackWait, Next};
+use bk_plugin_kit::{CallbackWait, Next};
 use rand::RngExt as _;
 
 use crate::world::Dice;

@@ -3,10 +3,10 @@
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::record::{Deadline, Record, State};
 use bk_plugin_core::table::Commit;
-use bk_plugin_kit::event::{Callback, Event};
-use bk_plugin_kit::next::{CallbackWait, Next};
 use bk_plugin_kit::runtime::StepFacts;
-use bk_plugin_kit::runtime::{StepInput, StepOutcome, StepState};
+use bk_plugin_kit::runtime::{Failure, StepInput, StepOutcome, StepState};
+use bk_plugin_kit::{Callback, Event};
+use bk_plugin_kit::{CallbackWait, Next};
 use futures::future::{Either, select};
 use tracing::Instrument as _;
 
@@ -35,10 +35,10 @@ impl StepResult {
     }
 
     fn of(outcome: StepOutcome, phase: Phase) -> Self {
-        let (next, StepState { storage, outputs }, err) = match outcome {
+        let (next, StepState { storage, outputs, .. }, err) = match outcome {
             StepOutcome::Next(next, state) => (Some(next), state, String::new()),
-            StepOutcome::Failed(message, state) => (None, state, bounded(phase.failed(&message))),
-            StepOutcome::Unexpected(message) => return Self::fail(phase.unexpected(&message)),
+            StepOutcome::Failed(failure, state) => (None, state, bounded(phase.failed(&failure.message))),
+            StepOutcome::Unexpected(failure) => return Self::fail(phase.unexpected(&failure.message)),
             StepOutcome::Invalid(message) => return Self::fail(phase.invalid(message)),
         };
         Self { next, storage: Some(storage), outputs: Some(outputs), err }
@@ -109,9 +109,11 @@ impl Engine {
     /// Runs the step that a claimed record waits for.
     pub(super) async fn run_claimed(&self, record: &mut Record) -> StepResult {
         let event = match (record.state, record.inbox.first(), record.deadline) {
-            (State::Callback, Some(entry), _) => {
-                Event::Called(Callback::new(entry.callback_id.clone(), entry.data.clone()))
-            }
+            (State::Callback, Some(entry), _) => Event::Called(Callback::new(
+                record.trace_id.clone(),
+                entry.callback_id.clone(),
+                entry.data.clone(),
+            )),
             (State::Callback, None, Some(Deadline { run: true, .. })) => Event::TimedOut,
             (State::Callback, None, _) => {
                 return StepResult::fail(Phase::Schedule.failed("no callback came in the time given for it"));
@@ -135,7 +137,8 @@ impl Engine {
             invoke_count: record.invoke_count + 1,
             event,
             caller: record.caller.clone(),
-            urls: self.urls.clone(),
+            started_at: record.created_at,
+            host: self.urls.clone(),
             prepared: 0,
         }
     }
@@ -155,10 +158,10 @@ impl Engine {
             tracing::debug!("plugin start execute");
             let outcome = match select(version.step(input), self.clock.sleep(limit)).await {
                 Either::Left((outcome, _)) => outcome,
-                Either::Right(_) => StepOutcome::Unexpected(format!(
+                Either::Right(_) => StepOutcome::Unexpected(Failure::nowhere(format!(
                     "the step took longer than its time limit of {} s",
                     limit.as_secs_f64()
-                )),
+                ))),
             };
             log_end(&outcome);
             outcome
@@ -209,9 +212,13 @@ fn log_end(outcome: &StepOutcome) {
             tracing::info!(interval_seconds = interval.as_secs_f64(), "plugin wait poll");
         }
         StepOutcome::Next(Next::Callback(_), _) => tracing::info!("plugin wait callback"),
-        StepOutcome::Failed(message, _) => tracing::warn!("plugin execute failed: {message}"),
-        StepOutcome::Unexpected(message) => {
-            tracing::error!("plugin execute raise unexpected error: {message}");
+        StepOutcome::Failed(Failure { message, at }, _) => {
+            let (pathname, lineno) = (at.map(|at| at.file()), at.map(|at| at.line()));
+            tracing::warn!(pathname, lineno, "plugin execute failed: {message}");
+        }
+        StepOutcome::Unexpected(Failure { message, at }) => {
+            let (pathname, lineno) = (at.map(|at| at.file()), at.map(|at| at.line()));
+            tracing::error!(pathname, lineno, "plugin execute raise unexpected error: {message}");
         }
         StepOutcome::Invalid(message) => tracing::warn!("{message}"),
     }

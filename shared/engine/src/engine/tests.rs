@@ -13,8 +13,8 @@ use bk_plugin_core::ids::{LeaseToken, Receipt};
 use bk_plugin_core::memory::{ManualClock, MemoryStore};
 use bk_plugin_core::record::{FinishCallback, InboxEntry, Lease, State};
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Write};
+use bk_plugin_kit::Project;
 use bk_plugin_kit::prelude::*;
-use bk_plugin_kit::project::Project;
 use serde_json::{Value, json};
 
 use super::step::StepResult;
@@ -36,11 +36,9 @@ struct Trail {
 impl Plugin for Scripted {
     const META: Meta = Meta::version("1.0.0").enable_plugin_callback();
     type Inputs = Script;
-    type ContextInputs = Empty;
-    type Storage = u32;
-    type Outputs = Trail;
+    type Context = Context<Trail, u32>;
 
-    async fn execute(&self, inputs: Script, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Script, cx: &mut Self::Context) -> Result<Next> {
         assert_eq!(*cx.caller(), caller(), "every step knows who called");
         let step = inputs.steps[cx.storage as usize].clone();
         cx.storage += 1;
@@ -48,7 +46,7 @@ impl Plugin for Scripted {
             Event::Called(callback) => callback.data().clone(),
             event => json!(format!("{event:?}")),
         };
-        cx.outputs.get_or_insert_default().trail.push(seen);
+        cx.outputs.edit().trail.push(seen);
         match step.as_str() {
             "poll" => Ok(Next::poll(secs(10))),
             "poll an hour" => Ok(Next::poll(secs(3600))),
@@ -56,24 +54,24 @@ impl Plugin for Scripted {
             "callback or fail" => Ok(Next::callback_or_fail(secs(100))),
             "callback or run" => Ok(Next::callback_or_run(secs(100))),
             "done" => Ok(Next::done()),
-            "fail" => fail("as asked"),
-            "unexpected" => unexpected("odd"),
+            "fail" => fail!("as asked"),
+            "unexpected" => unexpected!("odd"),
             "panic" => panic!("boom"),
             "hang" => std::future::pending().await,
             "big" => {
-                cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(500_000)));
+                cx.outputs.edit().trail.push(json!("x".repeat(500_000)));
                 Ok(Next::poll(secs(10)))
             }
             "big fail" => {
-                cx.outputs.get_or_insert_default().trail.push(json!("x".repeat(500_000)));
-                fail("as asked")
+                cx.outputs.edit().trail.push(json!("x".repeat(500_000)));
+                fail!("as asked")
             }
             "deep" => {
                 let nested = (0..200).fold(Value::Null, |inner, _| json!([inner]));
-                cx.outputs.get_or_insert_default().trail.push(nested);
+                cx.outputs.edit().trail.push(nested);
                 Ok(Next::poll(secs(10)))
             }
-            other => unexpected(format!("no step {other}")),
+            other => unexpected!("no step {other}"),
         }
     }
 }

@@ -8,7 +8,7 @@ use bk_plugin_core::queue::{Finish, Message, WakeUp};
 use bk_plugin_core::record::{Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Claim, ClaimOn, Commit, Write};
-use bk_plugin_kit::next::Next;
+use bk_plugin_kit::Next;
 
 use super::step::StepResult;
 use super::{Engine, Handled};

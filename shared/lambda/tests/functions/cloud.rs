@@ -57,24 +57,22 @@ struct Outputs {
 impl Plugin for Path {
     const META: Meta = Meta::version("1.0.0").enable_plugin_callback();
     type Inputs = Inputs;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Outputs;
+    type Context = Context<Outputs>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         if let Event::Called(callback) = cx.event() {
-            cx.outputs.get_or_insert_default().heard.push(callback.data().clone());
+            cx.outputs.edit().heard.push(callback.data().clone());
         }
         let step = cx.invoke_count() as usize - 1;
-        cx.outputs.get_or_insert_default().text.clone_from(&inputs.text);
+        cx.outputs.edit().text.clone_from(&inputs.text);
         match inputs.path.get(step).map_or("end", String::as_str) {
             "poll" => Ok(Next::poll(Duration::from_secs(inputs.interval))),
             "callback" => {
                 let prepared = cx.prepare_callback();
-                cx.outputs.get_or_insert_default().url = prepared.url;
+                cx.outputs.edit().url = prepared.url;
                 Ok(Next::callback())
             }
-            "fail" => fail("as told"),
+            "fail" => fail!("as told"),
             // Whoever runs this never comes back.
             "die" => std::future::pending().await,
             _ => Ok(Next::done()),

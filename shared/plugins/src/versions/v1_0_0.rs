@@ -21,22 +21,22 @@ pub struct Outputs {
 pub struct Echo;
 
 impl Plugin for Echo {
-    const META: Meta = Meta::version("1.0.0").desc("this is an example version");
+    const META: Meta = Meta::version("1.0.0")
+        .desc("this is an example version")
+        .form(include_str!("../../../../forms/1.0.0/form.js"));
     type Inputs = Inputs;
-    type ContextInputs = ContextInputs;
-    type Storage = ();
-    type Outputs = Outputs;
+    type Context = Context<Outputs, (), ContextInputs>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         tracing::info!("{} says hello {}", cx.data.executor, inputs.hello);
-        cx.outputs = Some(Outputs { world: inputs.hello });
+        cx.outputs.set(Outputs { world: inputs.hello });
         Ok(Next::done())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_testing::Harness;
+    use bk_plugin_testing::{Harness, State};
     use serde_json::json;
 
     use super::*;

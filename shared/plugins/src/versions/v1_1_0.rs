@@ -17,11 +17,6 @@ impl Default for Inputs {
     }
 }
 
-#[derive(Default, Serialize, Deserialize)]
-pub struct Storage {
-    left: u32,
-}
-
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 pub struct Outputs {
     /// 已经数过的数
@@ -31,28 +26,22 @@ pub struct Outputs {
 pub struct CountDown;
 
 impl Plugin for CountDown {
-    const META: Meta = Meta::version("1.1.0").desc("倒数：演示轮询");
+    const META: Meta =
+        Meta::version("1.1.0").desc("倒数：演示轮询").form(include_str!("../../../../forms/1.1.0/form.js"));
     type Inputs = Inputs;
-    type ContextInputs = Empty;
-    type Storage = Storage;
-    type Outputs = Outputs;
+    type Context = Context<Outputs>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
-        cx.storage.left = match cx.event() {
-            Event::Invoked => inputs.times,
-            _ => cx.storage.left - 1,
-        };
-        cx.outputs.get_or_insert_default().counted.push(cx.storage.left);
-        if cx.storage.left == 0 {
-            return Ok(Next::done());
-        }
-        Ok(Next::poll(secs(inputs.interval)))
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
+        let counted = &mut cx.outputs.edit().counted;
+        let left = counted.last().map_or(inputs.times, |last| last - 1);
+        counted.push(left);
+        if left == 0 { Ok(Next::done()) } else { Ok(Next::poll(secs(inputs.interval))) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_testing::Harness;
+    use bk_plugin_testing::{Harness, State};
     use serde_json::json;
 
     use super::*;

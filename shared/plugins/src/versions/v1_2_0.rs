@@ -6,11 +6,6 @@ use bk_plugin_kit::prelude::*;
 
 const ONE_DAY: Duration = Duration::from_hours(24);
 
-#[derive(Default, Serialize, Deserialize)]
-pub struct Storage {
-    cancel: Option<CallbackId>,
-}
-
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 pub struct Outputs {
     /// 第一次 POST 报告进度，第二次 POST 报告结束
@@ -26,21 +21,18 @@ pub struct TwoCallbacks;
 impl Plugin for TwoCallbacks {
     const META: Meta = Meta::version("1.2.0").desc("两次回调：演示等待回调");
     type Inputs = Empty;
-    type ContextInputs = Empty;
-    type Storage = Storage;
-    type Outputs = Outputs;
+    type Context = Context<Outputs>;
 
-    async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
         let Event::Called(call) = cx.event() else {
-            let (job, cancel) = (cx.prepare_callback(), cx.prepare_callback());
-            cx.storage.cancel = Some(cancel.id);
-            cx.outputs = Some(Outputs { job_url: job.url, cancel_url: cancel.url, reports: vec![] });
+            let (job_url, cancel_url) = (cx.callback_url("job"), cx.callback_url("cancel"));
+            cx.outputs.set(Outputs { job_url, cancel_url, reports: vec![] });
             return Ok(Next::callback_or_fail(ONE_DAY));
         };
-        if cx.storage.cancel.as_ref() == Some(call.id()) {
-            return fail(format!("cancelled: {}", call.data()));
+        if call.is("cancel") {
+            fail!("cancelled: {}", call.data());
         }
-        let reports = &mut cx.outputs.get_or_insert_default().reports;
+        let reports = &mut cx.outputs.edit().reports;
         reports.push(call.data().clone());
         match reports.len() {
             1 => Ok(Next::callback_or_fail(ONE_DAY)),
@@ -51,7 +43,7 @@ impl Plugin for TwoCallbacks {
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_testing::{Harness, Run};
+    use bk_plugin_testing::{Harness, Run, State};
     use serde_json::json;
 
     use super::*;

@@ -10,7 +10,9 @@ mod tests;
 
 use bk_plugin_kit::prelude::*;
 
-use self::sops_client::{Sops, SopsClient, SopsError, TaskState};
+use self::sops_client::{Sops, SopsClient, TaskState};
+
+pub use self::sops_client::SopsError;
 
 #[derive(Deserialize, JsonSchema)]
 pub struct Inputs {
@@ -22,10 +24,14 @@ pub struct Inputs {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-pub struct Storage {
-    task_id: i64,
-    /// How often in a row bk-sops did not answer.
-    misses: u32,
+pub enum Storage {
+    #[default]
+    New,
+    Created {
+        task_id: i64,
+        /// How often in a row bk-sops did not answer.
+        misses: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -37,44 +43,44 @@ pub struct Outputs {
 }
 
 pub struct SopsExec {
-    sops: Result<SopsClient, SopsError>,
+    sops: SopsClient,
 }
 
 impl SopsExec {
-    /// Takes what it needs from the environment. What is missing there is said by the invocations.
-    pub fn from_env() -> Self {
-        Self { sops: SopsClient::from_env(|name| std::env::var(name).ok()) }
+    /// Takes what it needs from the environment.
+    pub fn from_env() -> Result<Self, SopsError> {
+        Ok(Self { sops: SopsClient::from_env(|name| std::env::var(name).ok())? })
     }
 }
 
 impl Plugin for SopsExec {
-    const META: Meta = Meta::version("2.0.0").desc("执行标准运维任务").enable_plugin_callback();
+    const META: Meta = Meta::version("2.0.0")
+        .desc("执行标准运维任务")
+        .form(include_str!("../../../../forms/2.0.0/form.js"))
+        .enable_plugin_callback();
     type Inputs = Inputs;
-    type ContextInputs = SopsContext;
-    type Storage = Storage;
-    type Outputs = Outputs;
+    type Context = Context<Outputs, Storage, SopsContext>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
-        let sops = self.sops.as_ref().or_else(fail)?.on_behalf_of(&cx.data);
-        let task_id = cx.storage.task_id;
-        if let Event::Invoked = cx.event() {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
+        let sops = self.sops.on_behalf_of(&cx.data);
+        let Storage::Created { task_id, misses } = &mut cx.storage else {
             let (template_id, name) = (inputs.template_id, &inputs.task_name);
-            let task = sops.create_task(template_id, name, &inputs.constants).await.or_else(fail)?;
-            cx.storage.task_id = task.task_id;
-            cx.outputs = Some(Outputs { task_id: task.task_id, task_url: task.task_url });
+            let task = sops.create_task(template_id, name, &inputs.constants).await.or_fail()?;
+            cx.storage = Storage::Created { task_id: task.task_id, misses: 0 };
+            cx.outputs.set(Outputs { task_id: task.task_id, task_url: task.task_url });
             return Ok(Next::poll(secs(0)));
-        }
-        let state = match start_and_ask(&sops, task_id).await {
-            Err(error) if error.may_pass() && cx.storage.misses < 5 => {
-                cx.storage.misses += 1;
+        };
+        let state = match start_and_ask(&sops, *task_id).await {
+            Err(error) if error.may_pass() && *misses < 5 => {
+                *misses += 1;
                 return Ok(Next::poll(secs(5)));
             }
-            answered => answered.or_else(fail)?,
+            answered => answered.or_fail()?,
         };
-        cx.storage.misses = 0;
+        *misses = 0;
         match state {
             TaskState::Finished => Ok(Next::done()),
-            TaskState::Failed | TaskState::Revoked => fail(format!("task {task_id} ended in {state}")),
+            TaskState::Failed | TaskState::Revoked => fail!("task {task_id} ended in {state}"),
             TaskState::Created | TaskState::Running | TaskState::Suspended => Ok(Next::poll(secs(5))),
         }
     }

@@ -172,17 +172,15 @@ pub struct ContextInputs {
 pub struct FieldKinds;
 
 impl Plugin for FieldKinds {
-    const META: Meta = Meta::version("1.1.0").desc("all field kinds 全部字段类型");
+    const META: Meta = Meta::version("1.1.0").desc("all field kinds 全部字段类型").form(crate::FORM);
     type Inputs = Inputs;
-    type ContextInputs = ContextInputs;
-    type Storage = ();
-    type Outputs = Loose<Outputs>;
+    type Context = Context<Loose<Outputs>, (), ContextInputs>;
 
-    async fn execute(&self, mut inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, mut inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         // A default that the schema does not show.
         inputs.factory.get_or_insert_default();
         let types = types(&inputs);
-        cx.outputs = Some(Loose::new(json!({"echo": inputs, "types": types, "ctx": cx.data})));
+        cx.outputs.set(Loose::new(json!({"echo": inputs, "types": types, "ctx": cx.data})));
         Ok(Next::done())
     }
 }

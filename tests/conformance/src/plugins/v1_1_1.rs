@@ -10,12 +10,10 @@ pub struct Bare;
 impl Plugin for Bare {
     const META: Meta = Meta::version("1.1.1");
     type Inputs = Empty;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Loose<Empty>;
+    type Context = Context<Loose<Empty>>;
 
-    async fn execute(&self, inputs: Empty, cx: &mut Context<Self>) -> Result<Next> {
-        cx.outputs = Some(Loose::new(json!({"inputs": inputs, "data": cx.data})));
+    async fn execute(&self, inputs: Empty, cx: &mut Self::Context) -> Result<Next> {
+        cx.outputs.set(Loose::new(json!({"inputs": inputs, "data": cx.data})));
         Ok(Next::done())
     }
 }

@@ -36,12 +36,10 @@ pub struct Forbid;
 impl Plugin for Forbid {
     const META: Meta = Meta::version("1.1.2").desc("extra=forbid inputs, extra=allow context");
     type Inputs = Inputs;
-    type ContextInputs = ContextInputs;
-    type Storage = ();
-    type Outputs = Loose<Outputs>;
+    type Context = Context<Loose<Outputs>, (), ContextInputs>;
 
-    async fn execute(&self, _: Inputs, cx: &mut Context<Self>) -> Result<Next> {
-        cx.outputs = Some(Loose::new(json!({"a": "not an int", "undeclared": cx.data})));
+    async fn execute(&self, _: Inputs, cx: &mut Self::Context) -> Result<Next> {
+        cx.outputs.set(Loose::new(json!({"a": "not an int", "undeclared": cx.data})));
         Ok(Next::done())
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Executor;
 use crate::outputs::Loose;
+use crate::state_name;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(default)]
@@ -41,18 +42,16 @@ pub struct Poll;
 impl Plugin for Poll {
     const META: Meta = Meta::version("1.2.0").desc("wait_poll N times, storage and outputs grow");
     type Inputs = Inputs;
-    type ContextInputs = Executor;
-    type Storage = Storage;
-    type Outputs = Loose<Outputs>;
+    type Context = Context<Loose<Outputs>, Storage, Executor>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         tokio::time::sleep(Duration::try_from_secs_f64(inputs.sleep)?).await;
-        let (state, invoke_count) = (cx.state().name(), cx.invoke_count());
+        let (state, invoke_count) = (state_name(&cx.event()), cx.invoke_count());
         cx.storage.seen.push(state.to_owned());
         let storage_n = cx.storage.seen.len();
         // A change to the context must not last.
         cx.data.executor.push('+');
-        let outputs = cx.outputs.get_or_insert_default();
+        let outputs = cx.outputs.edit();
         outputs.push("ticks", json!({"state": state, "invoke_count": invoke_count, "storage_n": storage_n}));
         outputs.set("executor_seen", cx.data.executor.clone());
         tracing::info!("tick {invoke_count}");
@@ -60,8 +59,8 @@ impl Plugin for Poll {
             return Ok(Next::poll(secs(inputs.interval)));
         }
         match inputs.end.as_str() {
-            "fail" => fail("poll end fail"),
-            "crash" => unexpected("poll end crash"),
+            "fail" => fail!("poll end fail"),
+            "crash" => unexpected!("poll end crash"),
             _ => Ok(Next::done()),
         }
     }

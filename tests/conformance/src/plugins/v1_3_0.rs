@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Executor;
 use crate::outputs::Loose;
+use crate::state_name;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(default)]
@@ -49,15 +50,13 @@ impl Plugin for CallbackPlugin {
     const META: Meta = Meta::version("1.3.0")
         .desc("wait_callback, `need` callbacks in all; url and id are given in outputs");
     type Inputs = Inputs;
-    type ContextInputs = Executor;
-    type Storage = Storage;
-    type Outputs = Loose<Outputs>;
+    type Context = Context<Loose<Outputs>, Storage, Executor>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         let Event::Called(call) = cx.event() else {
             let prepared = cx.prepare_callback();
             hand_out(&inputs.url_file, &json!({"url": prepared.url, "trace_id": cx.trace_id()}))?;
-            let outputs = cx.outputs.get_or_insert_default();
+            let outputs = cx.outputs.edit();
             outputs.set("callback_url", prepared.url);
             outputs.set("callback_id", prepared.id.as_str());
             cx.storage.cb_id = Some(prepared.id);
@@ -66,18 +65,18 @@ impl Plugin for CallbackPlugin {
         };
         tokio::time::sleep(Duration::try_from_secs_f64(inputs.tick_sleep)?).await;
         let seen = json!({
-            "state": cx.state().name(),
+            "state": state_name(&cx.event()),
             "invoke_count": cx.invoke_count(),
             "is_mine": cx.storage.cb_id.as_ref() == Some(call.id()),
             "data": call.data(),
         });
-        if cx.outputs.get_or_insert_default().push("callbacks", seen) < inputs.need {
+        if cx.outputs.edit().push("callbacks", seen) < inputs.need {
             return Ok(Next::callback());
         }
         match inputs.end.as_str() {
-            "fail" => fail("callback end fail"),
+            "fail" => fail!("callback end fail"),
             // With the quotes that Python puts around the key of a KeyError.
-            "crash" => unexpected("'callback end crash'"),
+            "crash" => unexpected!("'callback end crash'"),
             _ => Ok(Next::done()),
         }
     }

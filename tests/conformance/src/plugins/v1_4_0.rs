@@ -22,12 +22,10 @@ pub struct Err;
 impl Plugin for Err {
     const META: Meta = Meta::version("1.4.0").desc("raises self.Error");
     type Inputs = Inputs;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Loose<Empty>;
+    type Context = Context<Loose<Empty>>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
-        cx.outputs = Some(Loose::new(json!({"before": "set before the error"})));
-        fail(inputs.message)
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
+        cx.outputs.set(Loose::new(json!({"before": "set before the error"})));
+        fail!("{}", inputs.message)
     }
 }

@@ -10,13 +10,11 @@ pub struct Crash;
 impl Plugin for Crash {
     const META: Meta = Meta::version("1.5.0").desc("raises an unexpected exception");
     type Inputs = Empty;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Loose<Empty>;
+    type Context = Context<Loose<Empty>>;
 
-    async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
-        cx.outputs = Some(Loose::new(json!({"before": "set before the crash"})));
+    async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
+        cx.outputs.set(Loose::new(json!({"before": "set before the crash"})));
         // With the quotes that Python puts around the key of a KeyError.
-        unexpected("'no such key'")
+        unexpected!("'no such key'")
     }
 }

@@ -1,11 +1,13 @@
 //! Goes the way it is told, with a finish callback at the end.
 
+use bk_plugin_kit::PluginCallbackInfo;
 use bk_plugin_kit::prelude::*;
 use serde::Serializer;
 use serde::ser::Error as _;
 use serde_json::json;
 
 use crate::outputs::Loose;
+use crate::state_name;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(default)]
@@ -64,25 +66,23 @@ impl Plugin for FinishCallback {
         .desc("poll, then callback, then success; finish callback")
         .enable_plugin_callback();
     type Inputs = Inputs;
-    type ContextInputs = ContextInputs;
-    type Storage = Storage;
-    type Outputs = Loose<Outputs>;
+    type Context = Context<Loose<Outputs>, Storage, ContextInputs>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         let count = cx.invoke_count();
         let step = inputs.path.split(',').nth(count as usize - 1);
-        let Some(step) = step else { return unexpected("list index out of range") };
-        let seen = json!([count, cx.state().name(), step]);
-        cx.outputs.get_or_insert_default().push("trail", seen);
+        let Some(step) = step else { unexpected!("list index out of range") };
+        let seen = json!([count, state_name(&cx.event()), step]);
+        cx.outputs.edit().push("trail", seen);
         match step {
             "poll" => return Ok(Next::poll(secs(1))),
             "callback" => {
                 let prepared = cx.prepare_callback();
-                cx.outputs.get_or_insert_default().set("callback_url", prepared.url);
+                cx.outputs.edit().set("callback_url", prepared.url);
                 return Ok(Next::callback());
             }
-            "fail" => return fail("asked to fail"),
-            "crash" => return unexpected("asked to crash"),
+            "fail" => fail!("asked to fail"),
+            "crash" => unexpected!("asked to crash"),
             "nonjson" => cx.storage.bad = Some(NoJson),
             _ => {}
         }

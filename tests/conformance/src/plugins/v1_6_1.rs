@@ -1,5 +1,6 @@
 //! Wants `plugin_callback_info`, as the reference's README declares it.
 
+use bk_plugin_kit::PluginCallbackInfo;
 use bk_plugin_kit::prelude::*;
 use serde_json::json;
 
@@ -19,12 +20,10 @@ impl Plugin for FinishCallbackRequired {
         .desc("plugin_callback_info declared as in the README (required)")
         .enable_plugin_callback();
     type Inputs = Empty;
-    type ContextInputs = ContextInputs;
-    type Storage = ();
-    type Outputs = Loose<Empty>;
+    type Context = Context<Loose<Empty>, (), ContextInputs>;
 
-    async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
-        cx.outputs = Some(Loose::new(json!({"n": cx.invoke_count()})));
+    async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
+        cx.outputs.set(Loose::new(json!({"n": cx.invoke_count()})));
         Ok(if cx.invoke_count() == 1 { Next::poll(secs(0)) } else { Next::done() })
     }
 }

@@ -26,11 +26,9 @@ pub struct NonJson;
 impl Plugin for NonJson {
     const META: Meta = Meta::version("1.7.0").desc("non JSON-serialisable storage / outputs");
     type Inputs = Inputs;
-    type ContextInputs = Empty;
-    type Storage = JsonObject;
-    type Outputs = Loose<Empty>;
+    type Context = Context<Loose<Empty>, JsonObject>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         if cx.invoke_count() > 1 {
             cx.storage.insert("resumed".to_owned(), true.into());
             return Ok(Next::done());
@@ -47,10 +45,10 @@ impl Plugin for NonJson {
             "inf" => json!(f64::INFINITY),
             "tuple" => json!([1, 2]),
             "intkey" => json!({"1": "c", "null": "b"}),
-            kind => return unexpected(format!("'{kind}'")),
+            kind => unexpected!("'{kind}'"),
         };
         if inputs.place == "outputs" {
-            cx.outputs.get_or_insert_default().set("bad", bad);
+            cx.outputs.edit().set("bad", bad);
         } else {
             cx.storage.insert("bad".to_owned(), bad);
         }

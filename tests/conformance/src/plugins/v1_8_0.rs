@@ -6,6 +6,7 @@ use bk_plugin_kit::prelude::*;
 use serde_json::json;
 
 use crate::outputs::Loose;
+use crate::state_name;
 
 #[derive(Deserialize, JsonSchema)]
 pub struct Inputs {
@@ -17,14 +18,12 @@ pub struct Odd;
 impl Plugin for Odd {
     const META: Meta = Meta::version("1.8.0");
     type Inputs = Inputs;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Loose<Empty>;
+    type Context = Context<Loose<Empty>>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
-        let state = cx.state().name();
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
+        let state = state_name(&cx.event());
         let event = cx.event();
-        let outputs = cx.outputs.get_or_insert_default();
+        let outputs = cx.outputs.edit();
         outputs.push("seen", state);
         match event {
             Event::Invoked => {}
@@ -43,21 +42,21 @@ impl Plugin for Odd {
             // Who asks for both waits for the callback.
             "poll_then_cb" | "cb_then_poll" => Ok(Next::callback()),
             "replace_outputs" => {
-                cx.outputs = Some(Loose::new(json!({"replaced": true})));
+                cx.outputs.set(Loose::new(json!({"replaced": true})));
                 Ok(Next::poll(secs(0)))
             }
             "outputs_list" => {
-                cx.outputs = Some(Loose::new(json!([1, 2])));
+                cx.outputs.set(Loose::new(json!([1, 2])));
                 Ok(Next::done())
             }
             "outputs_none" => {
-                cx.outputs = Some(Loose::new(Value::Null));
+                cx.outputs.set(Loose::new(Value::Null));
                 Ok(Next::done())
             }
-            "sysexit1" => unexpected("1"),
-            "sysexit" => unexpected("3"),
-            "base" => fail(""),
-            "multi" => fail("('a', {'b': 1})"),
+            "sysexit1" => unexpected!("1"),
+            "sysexit" => unexpected!("3"),
+            "base" => fail!(""),
+            "multi" => fail!("('a', {{'b': 1}})"),
             _ => Ok(Next::done()),
         }
     }

@@ -24,13 +24,11 @@ pub struct Bench;
 impl Plugin for Bench {
     const META: Meta = Meta::version("9.0.0").desc("bench: one wait_poll(interval), then success");
     type Inputs = Inputs;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Loose<Empty>;
+    type Context = Context<Loose<Empty>>;
 
-    async fn execute(&self, inputs: Inputs, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-        cx.outputs.get_or_insert_default().push("ticks", now);
+        cx.outputs.edit().push("ticks", now);
         let more = cx.invoke_count() <= inputs.times;
         Ok(if more { Next::poll(secs(inputs.interval)) } else { Next::done() })
     }

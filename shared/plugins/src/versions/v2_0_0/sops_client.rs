@@ -48,7 +48,7 @@ pub(crate) enum TaskState {
 
 /// Why bk-sops could not be called, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SopsError {
+pub enum SopsError {
     #[error("the environment variable {0} is not set")]
     MissingVariable(&'static str),
     #[error("the client for bk-sops could not be built: {0}")]
@@ -82,7 +82,6 @@ impl SopsClient {
     pub(crate) fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SopsError> {
         let get =
             |name| variable(name).filter(|value| !value.is_empty()).ok_or(SopsError::MissingVariable(name));
-        bk_plugin_service::tls::install();
         Ok(Self {
             app_code: get("BKSOPS_API_APP_CODE")?,
             app_secret: get("BKSOPS_API_APP_SECRET")?,

@@ -41,15 +41,13 @@ struct World {
 struct Echo;
 
 impl Plugin for Echo {
-    const META: Meta = Meta::version("1.0.0");
+    const META: Meta = Meta::version("1.0.0").form("form of 1.0.0");
     type Inputs = Hello;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = World;
+    type Context = Context<World>;
 
-    async fn execute(&self, inputs: Hello, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, inputs: Hello, cx: &mut Self::Context) -> Result<Next> {
         tracing::info!("echo says {}", inputs.hello);
-        cx.outputs = Some(World { world: inputs.hello });
+        cx.outputs.set(World { world: inputs.hello });
         Ok(Next::done())
     }
 }
@@ -65,16 +63,14 @@ struct Called;
 impl Plugin for Called {
     const META: Meta = Meta::version("1.3.0");
     type Inputs = Empty;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Url;
+    type Context = Context<Url>;
 
-    async fn execute(&self, _: Empty, cx: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
         if let Event::Called(_) = cx.event() {
             return Ok(Next::done());
         }
         let url = cx.prepare_callback().url;
-        cx.outputs = Some(Url { url });
+        cx.outputs.set(Url { url });
         Ok(Next::Callback(CallbackWait::Forever))
     }
 }
@@ -85,11 +81,9 @@ struct Slow;
 impl Plugin for Slow {
     const META: Meta = Meta::version("1.10.0");
     type Inputs = Empty;
-    type ContextInputs = Empty;
-    type Storage = ();
-    type Outputs = Empty;
+    type Context = Context;
 
-    async fn execute(&self, _: Empty, _: &mut Context<Self>) -> Result<Next> {
+    async fn execute(&self, _: Empty, _: &mut Self::Context) -> Result<Next> {
         tokio::time::sleep(Duration::from_millis(100)).await;
         Ok(Next::poll(secs(1)))
     }
@@ -143,11 +137,11 @@ async fn panics() {
 }
 
 async fn fails() -> Result<()> {
-    fail("no such biz")
+    fail!("no such biz")
 }
 
 async fn fails_unexpectedly() -> Result<()> {
-    unexpected("boom")
+    unexpected!("boom")
 }
 
 async fn own_404() -> (axum::http::StatusCode, &'static str) {
@@ -172,7 +166,6 @@ fn registry() -> Registry {
         .version(Echo)
         .version(Called)
         .version(Slow)
-        .forms([("1.0.0", "form of 1.0.0")])
         .allow_scope("bk_sops", "project", ["1"])
         .plugin_api(plugin_api)
         .openapi(Router::new().route("/", get(echo_ok)))
