@@ -10,9 +10,9 @@ use bk_plugin_kit::record::{Lease, Record};
 use bk_plugin_kit::table::{Append, Claim, ClaimOn, Commit, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::change::{Change, ChangeKind};
-use crate::job::{Answer, Bury, Delete, Expire, Handle, Job, MessageRow, Receive, Send};
+use crate::request::{Answer, Bury, Delete, Expire, Handle, Job, MessageRow, Receive, Send};
 use crate::rows::{NewEntry, NewRecord, NewStep, StoredRecord, text};
+use crate::transaction::{Change, ChangeKind};
 
 /// Messages taken by one receive at most, whatever is asked for.
 const MOST_RECEIVED: usize = 1024;

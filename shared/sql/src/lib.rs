@@ -7,14 +7,14 @@
 //! time `change`) over different statements.
 #![deny(missing_docs)]
 
-mod change;
 mod client;
-mod job;
 pub mod mysql;
+mod request;
 mod rows;
 mod rules;
 pub mod sqlite;
 mod store;
+mod transaction;
 mod writer;
 
 pub use store::{QueueDepth, Store};

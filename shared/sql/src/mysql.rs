@@ -14,14 +14,14 @@
 
 mod address;
 mod database;
-mod mailbox;
+mod due_messages;
 mod open;
 mod python;
 mod queue;
 mod readers;
+mod recovery;
 mod statement;
 mod table;
-mod trouble;
 
 use std::fmt;
 use std::sync::Arc;

@@ -10,8 +10,8 @@ use bk_plugin_kit::table::StoreError;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::change::{Change, ChangeAnswer};
-use crate::job::{Answer, Bury, Delete, Expire, Job, MessageRow, Receive, Send};
+use crate::request::{Answer, Bury, Delete, Expire, Job, MessageRow, Receive, Send};
+use crate::transaction::{Change, ChangeAnswer};
 
 /// Jobs done in one transaction at most. It bounds how long the first one waits for the last.
 pub(crate) const MOST_JOBS: usize = 512;

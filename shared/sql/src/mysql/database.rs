@@ -8,9 +8,9 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::address::{Session, connect, timed_out};
-use super::mailbox::{HEAD_START, Mailbox};
+use super::due_messages::{HEAD_START, Mailbox};
 use super::queue::NewMessage;
-use super::trouble::Trouble;
+use super::recovery::Trouble;
 use super::{MysqlOptions, queue, table};
 use crate::writer::{Batch, Database, Done, Failure, store_error};
 

@@ -11,7 +11,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use super::address::{MysqlAddress, connect};
 use super::database::{MysqlDatabase, jittered, largest_record, packet};
 use super::readers::Readers;
-use super::trouble::{Trouble, number};
+use super::recovery::{Trouble, number};
 use super::{MysqlOptions, MysqlStore};
 use crate::client::Client;
 use crate::writer::Writer;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::MysqlStore;
-use super::trouble::number;
+use super::recovery::number;
 use crate::rows::{Unreadable, unreadable_record};
 
 const UNFINISHED: &str = "\

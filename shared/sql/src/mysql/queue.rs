@@ -14,7 +14,7 @@ use super::MysqlStore;
 use super::statement::{portions, push_list};
 use crate::QueueDepth;
 use crate::client::LONGEST_DELAY;
-use crate::job::{Bury, Handle, MessageRow};
+use crate::request::{Bury, Handle, MessageRow};
 
 const BURY: &str = "\
     INSERT INTO bk_plugin_dead_letters (message_id, receive_count, body, reason, buried_at) \

@@ -14,10 +14,10 @@ use sqlx::{Acquire as _, QueryBuilder};
 use super::MysqlStore;
 use super::database::in_time;
 use super::statement::{portions, push_list};
-use crate::change::{self, Change, ChangeAnswer, Slot, Slots};
 use crate::client::closed;
 use crate::rows::{EntryRow, HeadRow, NewEntry, NewRecord, RecordRow, StoredInbox, StoredRecord};
 use crate::rules::{Entry, Head};
+use crate::transaction::{self, Change, ChangeAnswer, Slot, Slots};
 
 /// The index is named because a list that is long beside a small table would be read as the whole table, and
 /// everybody else's rows be waited for.
@@ -233,16 +233,16 @@ pub(super) async fn change(
         return Ok(Vec::new());
     }
     let mut slots = load(connection, changes).await?;
-    let verdicts = change::apply(&mut slots, changes, limit);
+    let verdicts = transaction::apply(&mut slots, changes, limit);
     Rows::of(&slots).write(connection, packet).await?;
-    let wanted: Vec<_> = change::wanted(changes, &verdicts).into_iter().collect();
+    let wanted: Vec<_> = transaction::wanted(changes, &verdicts).into_iter().collect();
     let records = records(connection, &wanted).await?;
-    Ok(change::answers(changes, verdicts, &records, limit))
+    Ok(transaction::answers(changes, verdicts, &records, limit))
 }
 
 /// Locks the records and reads their heads, then their inboxes, which nobody else writes now.
 async fn load<'a>(connection: &mut MySqlConnection, changes: &'a [Change]) -> Result<Slots<'a>, sqlx::Error> {
-    let mut slots = change::slots(changes);
+    let mut slots = transaction::slots(changes);
     let mut query = QueryBuilder::<MySql>::new(HEADS);
     push_list(&mut query, slots.keys().copied());
     query.push(") ORDER BY trace_id FOR UPDATE");
@@ -251,7 +251,7 @@ async fn load<'a>(connection: &mut MySqlConnection, changes: &'a [Change]) -> Re
     let mut inboxes = entries(connection, &with_inbox).await?;
     for head in heads {
         let inbox = inboxes.remove(&head.row.id).unwrap_or(Ok(Vec::new()));
-        change::fill(&mut slots, &head.row, inbox);
+        transaction::fill(&mut slots, &head.row, inbox);
     }
     Ok(slots)
 }

@@ -12,7 +12,7 @@ use super::SqliteStore;
 use super::database::{Counters, take};
 use super::table::parameter;
 use crate::client::LONGEST_DELAY;
-use crate::job::{Bury, Handle, MessageRow, Send};
+use crate::request::{Bury, Handle, MessageRow, Send};
 
 const RELEASE_ALL: &str = "UPDATE messages SET visible_at = ?1 WHERE receive_count > 0 AND visible_at > ?1";
 

@@ -12,10 +12,10 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;
 use super::database::{Counters, take};
-use crate::change::{self, Change, ChangeAnswer, Slot, Slots};
 use crate::client::closed;
 use crate::rows::{HeadRow, RecordRow, StoredInbox, StoredRecord};
 use crate::rules::{Entry, Head};
+use crate::transaction::{self, Change, ChangeAnswer, Slot, Slots};
 use crate::writer::store_error;
 
 const RECORDS: &str = "\
@@ -196,23 +196,23 @@ pub(super) async fn change(
         return Ok(Vec::new());
     }
     let mut slots = load(connection, changes).await?;
-    let verdicts = change::apply(&mut slots, changes, limit);
+    let verdicts = transaction::apply(&mut slots, changes, limit);
     Rows::of(&slots, counters)?.write(connection).await?;
-    let wanted: Vec<_> = change::wanted(changes, &verdicts).into_iter().collect();
+    let wanted: Vec<_> = transaction::wanted(changes, &verdicts).into_iter().collect();
     let records = records(connection, &wanted).await?;
-    Ok(change::answers(changes, verdicts, &records, limit))
+    Ok(transaction::answers(changes, verdicts, &records, limit))
 }
 
 async fn load<'a>(
     connection: &mut SqliteConnection,
     changes: &'a [Change],
 ) -> Result<Slots<'a>, sqlx::Error> {
-    let mut slots = change::slots(changes);
+    let mut slots = transaction::slots(changes);
     let wanted: Vec<_> = slots.keys().collect();
     let rows: Vec<HeadWithInbox> =
         sqlx::query_as(HEADS).bind(parameter(&wanted)?).fetch_all(connection).await?;
     for head in rows {
-        change::fill(&mut slots, &head.row, head.entries());
+        transaction::fill(&mut slots, &head.row, head.entries());
     }
     Ok(slots)
 }

@@ -2,6 +2,7 @@
 //! contract of the ports is in the crate `contract`.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
+mod contract;
 mod fixture;
 mod opening;
 mod queue;

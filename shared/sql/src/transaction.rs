@@ -11,7 +11,7 @@ use bk_plugin_kit::ids::{LeaseToken, TraceId};
 use bk_plugin_kit::record::{Lease, Record, State};
 use bk_plugin_kit::table::{ClaimOn, StoreError};
 
-use crate::job::Answer;
+use crate::request::Answer;
 use crate::rows::{HeadRow, NewEntry, NewRecord, NewStep, StoredRecord, unreadable_record};
 use crate::rules::{Entry, Head, Verdict};
 

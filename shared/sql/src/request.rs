@@ -6,7 +6,7 @@ use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::table::StoreError;
 use tokio::sync::oneshot;
 
-use crate::change::Change;
+use crate::transaction::Change;
 
 /// Where the answer to a job goes.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
