@@ -1,40 +1,41 @@
-//! What an error of the database asks for.
+//! How to go on after an error of the database.
+
+use std::time::Duration;
 
 use sqlx::mysql::MySqlDatabaseError;
 
-/// What an error asks for.
+/// What may help after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// Another transaction was in the way. The same again may well succeed.
-    Conflict,
-    /// This connection is of no use any more: it is broken, or its server takes no changes. A new one may lead
-    /// elsewhere.
-    Connection,
-    /// The statement, or what it was to write.
-    Statement,
+pub(super) enum Recovery {
+    /// To make the transaction again: another one was in its way.
+    Retry,
+    /// A new connection, which may lead to another server: this one is broken, or its server accepts no changes.
+    Reconnect,
+    /// Nothing: the statement is wrong, or the values that it was to write.
+    GiveUp,
 }
 
-impl Trouble {
-    pub(super) fn of(error: &sqlx::Error) -> Self {
+impl Recovery {
+    pub(super) fn after(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => error
                 .try_downcast_ref::<MySqlDatabaseError>()
-                .map_or(Self::Statement, |error| Self::of_number(error.number())),
+                .map_or(Self::GiveUp, |error| Self::after_number(error.number())),
             sqlx::Error::Encode(_)
             | sqlx::Error::Decode(_)
             | sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
-            | sqlx::Error::RowNotFound => Self::Statement,
-            _ => Self::Connection,
+            | sqlx::Error::RowNotFound => Self::GiveUp,
+            _ => Self::Reconnect,
         }
     }
 
-    /// By the numbers of MySQL and MariaDB, which agree as far as they both have one.
-    fn of_number(number: u16) -> Self {
+    /// By the error numbers of MySQL and MariaDB. Where both have a number, it means the same.
+    fn after_number(number: u16) -> Self {
         match number {
-            // A row that somebody else has written at the same time, a lock that was waited for too long, a
-            // deadlock, a transaction that a cluster rolled back when it was committed.
-            1020 | 1062 | 1205 | 1213 | 3101 => Self::Conflict,
+            // Another transaction has written the row at the same time, a lock wait timed out, a deadlock, a cluster
+            // rolled the transaction back at its COMMIT.
+            1020 | 1062 | 1205 | 1213 | 3101 => Self::Retry,
             // Too many connections, or the user has too many.
             1040 | 1203 | 1226
             // The server shuts down; the cluster is not ready, the server is offline.
@@ -44,13 +45,18 @@ impl Trouble {
             // Read-only: an option, a transaction, a server that lags behind or was demoted; a global lock.
             | 1223 | 1290 | 1792 | 1836 | 3100
             // No room on the disk.
-            | 1021 | 1114 => Self::Connection,
-            _ => Self::Statement,
+            | 1021 | 1114 => Self::Reconnect,
+            _ => Self::GiveUp,
         }
     }
 }
 
-/// The number of an error of the server.
+/// The server's number of an error.
 pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// Between half of a delay and all of it, so that processes that failed together do not retry together.
+pub(super) fn jittered(delay: Duration) -> Duration {
+    delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
