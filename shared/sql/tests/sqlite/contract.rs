@@ -1,5 +1,4 @@
-//! Table and queue in a SQLite file.
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+//! The contract of the ports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,38 +7,13 @@ use async_trait::async_trait;
 use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::queue::Queue;
 use bk_plugin_kit::table::Table;
-use bk_plugin_kit::testing::ManualClock;
 use bk_plugin_sql::Store as _;
-use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use contract::{QueueStore, TableStore};
-use tempfile::TempDir;
 
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
-const LARGEST_RECORD: usize = 10_000;
-
-struct Sqlite {
-    store: Arc<SqliteStore>,
-    clock: Arc<ManualClock>,
-    /// Deleted after the case.
-    _folder: TempDir,
-}
-
-impl Sqlite {
-    async fn new() -> Self {
-        let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::default()));
-        let options = SqliteOptions {
-            visibility_timeout: VISIBILITY_TIMEOUT,
-            largest_record: LARGEST_RECORD,
-            clock: clock.clone(),
-            ..SqliteOptions::default()
-        };
-        let store = Arc::new(SqliteStore::open(folder.path().join("a.db"), options).await.unwrap());
-        Self { store, clock, _folder: folder }
-    }
-}
+use crate::fixture::Fixture;
 
 #[async_trait]
-impl TableStore for Sqlite {
+impl TableStore for Fixture {
     fn open() -> impl Future<Output = Self> {
         Self::new()
     }
@@ -49,7 +23,7 @@ impl TableStore for Sqlite {
     }
 
     fn largest_record(&self) -> usize {
-        LARGEST_RECORD
+        self.options.largest_record
     }
 
     async fn delete_expired(&self, now: Timestamp) -> bool {
@@ -59,7 +33,7 @@ impl TableStore for Sqlite {
 }
 
 #[async_trait]
-impl QueueStore for Sqlite {
+impl QueueStore for Fixture {
     fn open() -> impl Future<Output = Self> {
         Self::new()
     }
@@ -73,9 +47,9 @@ impl QueueStore for Sqlite {
     }
 
     fn visibility_timeout(&self) -> Duration {
-        VISIBILITY_TIMEOUT
+        self.options.visibility_timeout
     }
 }
 
-contract::table_cases!(Sqlite);
-contract::queue_cases!(Sqlite);
+contract::table_cases!(Fixture);
+contract::queue_cases!(Fixture);

@@ -45,11 +45,11 @@ async fn a_waiting_receive_does_nothing_and_wakes_at_once() {
         (deliveries.len(), Instant::now())
     });
     settle().await;
-    let asked = fixture.clock.asked.load(Ordering::Relaxed);
+    let reads = fixture.clock.reads.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(
-        fixture.clock.asked.load(Ordering::Relaxed),
-        asked,
+        fixture.clock.reads.load(Ordering::Relaxed),
+        reads,
         "an idle queue does not look at the clock"
     );
 
