@@ -27,8 +27,8 @@ pub(crate) trait Database: Send + 'static {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// The requests of one transaction, by kind. They were all waiting at the same time, so any order is as good as
-/// another; this one takes the fewest statements.
+/// The requests of one transaction, by kind. The callers asked concurrently, so any order of their requests is
+/// allowed; by kind they take the fewest statements.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) expiries: Vec<DeleteExpired>,
@@ -38,7 +38,7 @@ pub(crate) struct Batch {
     pub(crate) dead_letters: Vec<MoveToDeadLetters>,
 }
 
-/// The results of a batch. Those of `sends`, `deletes` and `dead_letters` are that it was made.
+/// The results of a batch. Its `sends`, `deletes` and `dead_letters` have no result of their own.
 #[derive(Default)]
 pub(crate) struct Done {
     pub(crate) expired: Vec<u64>,
@@ -46,8 +46,7 @@ pub(crate) struct Done {
     pub(crate) received: Vec<MessageRow>,
 }
 
-/// Why a batch was not made. None of its requests was, or it is unknown whether all of them were, if the COMMIT
-/// failed.
+/// Why a batch failed. Nothing of it was written, or, if the COMMIT failed, all of it may have been.
 pub(crate) enum Failure {
     /// A statement failed: one of the requests may be the cause.
     Statement(sqlx::Error),

@@ -3,8 +3,8 @@
 //! [`sqlite`] keeps both in one file that one process owns: for a single machine and for development. [`mysql`]
 //! keeps them in a database that any number of processes share.
 //!
-//! Both are the same [`SqlStore`]. Changes go through its writer (`client` → `writer`), which makes many of them in
-//! one transaction (`transaction`) by rules that know no database (`rules`). A database adds its statements:
+//! Both are the same [`SqlStore`]. Changes go through its writer (`client` → `writer`), which makes many of them
+//! in one transaction (`transaction`) by rules that know no database (`rules`). A database adds its statements:
 //! those of the writer (`database`) and those that only read (`backend`).
 #![deny(missing_docs)]
 

@@ -6,9 +6,9 @@
 //! applies the rules to them, and writes the result, by a few statements of many rows. Reads have connections of
 //! their own.
 //!
-//! A message belongs to the process that locks its row first. A process knows the messages it has sent and receives
-//! exactly these when they are due, so under load each process works on its own messages. It looks for those of other
-//! processes now and then, and the more seldom the fewer it finds (`due_messages`).
+//! A message belongs to the process that locks its row first. A process knows the messages it has sent and
+//! receives exactly these when they are due, so under load each process works on its own messages. It looks for
+//! those of other processes now and then, and the more seldom the fewer it finds (`due_messages`).
 //!
 //! The SQL is limited to what all three databases know: no `SKIP LOCKED`, no window functions, no `RETURNING`.
 

@@ -61,7 +61,8 @@ pub(crate) struct RecordRow {
 }
 
 impl StoredRecord {
-    /// Parses the texts. The caller that asked for the record does this, not the writer, which all callers wait for.
+    /// Parses the texts. The caller that asked for the record does this, not the writer, which all callers wait
+    /// for.
     pub(crate) fn decode(self) -> Result<Box<Record>, StoreError> {
         let trace_id = self.row.trace_id.clone();
         let record = self.inbox.decode().and_then(|inbox| self.row.decode(inbox));

@@ -1,5 +1,5 @@
-//! The conditions of the port `Table` without a database: when a change of a record is allowed, and what it does to the
-//! record.
+//! The conditions of the port `Table` without a database: when a change of a record is allowed, and what it does
+//! to the record.
 //!
 //! A [`Head`] is the part of a record that conditions look at. It holds no large texts, only their sizes.
 
@@ -59,7 +59,7 @@ pub(crate) struct Step {
 /// Whether a change is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is made.
+    /// The change is made.
     Applied,
     /// There is nothing to do: it was made before, or it changes nothing.
     Nothing,
@@ -118,7 +118,7 @@ impl Head {
         Verdict::Applied
     }
 
-    /// Puts a lease on.
+    /// Puts a lease on the record.
     pub(crate) fn claim(&mut self, on: &ClaimOn, lease: &Lease, now: Timestamp) -> Verdict {
         let leased = self.lease.as_ref().is_some_and(|lease| lease.until > now);
         if leased || !self.is_at(on, now) {
@@ -185,8 +185,8 @@ impl Head {
         entry
     }
 
-    /// Adds a callback. A receipt that is known was accepted before, so it is not refused, even if the invocation has
-    /// ended since.
+    /// Adds a callback. A receipt that is known was accepted before, so it is not refused, even if the invocation
+    /// has ended since.
     pub(crate) fn append(&mut self, entry: Entry, limit: usize) -> Verdict {
         if self.holds(&entry.receipt) || self.consumed.contains(&entry.receipt) {
             return Verdict::Nothing;

@@ -14,7 +14,8 @@ use crate::slot::Slot;
 
 /// The tables of records, in a transaction that has begun.
 pub(crate) trait Records {
-    /// Reads the heads of the records that `changes` name and keeps other writers from changing them.
+    /// Reads the heads of the records that `changes` name. No other writer changes them until the transaction
+    /// ends.
     fn load<'a>(
         &mut self,
         changes: &'a [Change],
@@ -74,10 +75,10 @@ pub(crate) fn existing<'a>(slots: &'a Slots<'a>) -> impl Iterator<Item = (&'a st
     })
 }
 
-/// Applies the changes of one transaction in an order that makes every answer true. The callers asked concurrently,
-/// so any order is allowed; but a refused change is answered with the record as it is after the transaction, which
-/// must explain the refusal. So refused changes are retried until none succeeds, and claims, which any change may
-/// enable or block, come last.
+/// Applies the changes of one transaction in an order that makes every answer true. The callers asked
+/// concurrently, so any order is allowed; but a refused change is answered with the record as it is after the
+/// transaction, which must explain the refusal. So refused changes are retried until none succeeds, and claims,
+/// which any change may enable or block, come last.
 fn apply<'a>(slots: &mut Slots<'a>, changes: &'a [Change], limit: usize) -> Verdicts {
     let mut verdicts: Vec<_> = changes.iter().map(|_| Ok(Verdict::Refused)).collect();
     let mut attempt = |claims: bool| {

@@ -112,7 +112,7 @@ impl<D: Database> Writer<D> {
                     self.parked.push(Parked { max, until, reply });
                 }
                 Request::Close(closed) => {
-                    // The requests that wait already are still made.
+                    // The requests that are in the channel are still made.
                     self.requests.close();
                     self.closing.push(closed);
                 }
@@ -135,8 +135,8 @@ impl<D: Database> Writer<D> {
         }
     }
 
-    /// Makes one request after the other. Once the database accepts no transaction, the rest fails at once: the
-    /// callers wait no longer than they must.
+    /// Makes one request after the other. Once the database accepts no transaction, the rest fails at once, so
+    /// that its callers do not wait in vain.
     async fn process_singly(&mut self, batch: Batch, wanted: usize) {
         let receive = std::iter::once((Batch::default(), wanted));
         let mut away = None;

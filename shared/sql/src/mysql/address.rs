@@ -18,8 +18,8 @@ pub struct MysqlAddress {
 /// The platform's settings for encryption.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
-    /// PEM file of certificate authorities that are trusted besides the public ones. If it is set, the server must have
-    /// a certificate for its host from one of them.
+    /// PEM file of certificate authorities that are trusted besides the public ones. If it is set, the server must
+    /// have a certificate for its host from one of them.
     pub ca: Option<PathBuf>,
     /// The certificate of this client.
     pub client: Option<ClientCertificate>,

@@ -13,7 +13,8 @@ use super::recovery::{Recovery, jittered};
 use super::writer_session::{Receiving, WriterSession};
 use crate::database::{Batch, Database, Done, Failure};
 
-/// How often, and for how long, a conflicting transaction is retried. This process's other requests wait meanwhile.
+/// How often, and for how long, a conflicting transaction is retried. This process's other requests wait
+/// meanwhile.
 const ATTEMPTS: u32 = 6;
 const ATTEMPTS_TIME: Duration = Duration::from_secs(4);
 
@@ -26,7 +27,7 @@ pub(super) struct MysqlDatabase {
     connect: MySqlConnectOptions,
     options: MysqlOptions,
     session: Option<WriterSession>,
-    /// Transactions in a row that failed for want of a connection.
+    /// Transactions in a row that lost their connection.
     failures: u32,
     due_messages: DueMessages,
     /// Whether this process receives. If not, any process may receive its messages as soon as they are due.
@@ -101,7 +102,7 @@ impl MysqlDatabase {
     }
 }
 
-/// The connection, or a new one if there is none that is fresh.
+/// Returns the connection if it is fresh, or opens a new one.
 async fn connected<'a>(
     session: &'a mut Option<WriterSession>,
     options: &MySqlConnectOptions,
@@ -147,8 +148,8 @@ impl Database for MysqlDatabase {
                 Recovery::Reconnect => {
                     self.session = None;
                     self.failures = self.failures.saturating_add(1);
-                    // The first failure may only mean that the connection was old. A transaction that was not being
-                    // committed was not made, so it can be retried.
+                    // The first failure may only mean that the connection was old. A transaction that was not
+                    // being committed was not made, so it can be retried.
                     if committing || self.failures > 1 {
                         return Err(Failure::Transaction(error));
                     }
@@ -171,7 +172,7 @@ impl Database for MysqlDatabase {
     }
 }
 
-/// A positive number that no other process draws.
+/// A random positive number: no other process draws the same one.
 fn random_number() -> i64 {
     rand::random::<i64>() & i64::MAX
 }

@@ -1,8 +1,8 @@
 //! When a look for messages is worthwhile, and for which messages.
 //!
 //! A process knows the messages it has sent itself and when they are due. It has to look for messages of other
-//! processes (one that has died, or one that does not receive) and for those that are visible again: soon after a look
-//! that found some, more and more seldom after looks that found none.
+//! processes (one that has died, or one that does not receive) and for those that are visible again: soon after a
+//! look that found some, more and more seldom after looks that found none.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use bk_plugin_kit::clock::Timestamp;
 use bk_plugin_kit::table::BackOff;
 
-/// How long only the process that has sent a message may receive it. If that process is late by more, others receive
-/// the message.
+/// How long only the process that has sent a message may receive it. If that process is late by more, others
+/// receive the message.
 pub(super) const HEAD_START: Duration = Duration::from_secs(1);
 
 /// Time between two looks for the messages of other processes, by how many looks in a row found none.

@@ -32,12 +32,12 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Why a database cannot be used. Each message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No server answers there, or none that is a database.
+    /// There is no answer, or not that of a database server.
     #[error(
         "the database {address} does not answer: {source}. Check host, port and network, and that it runs"
     )]
     Away {
-        /// Where it should be.
+        /// The address that was tried.
         address: String,
         /// What happened.
         #[source]
@@ -48,18 +48,18 @@ pub enum OpenError {
         "the database {address} turns the user away: {source}. Check user and password, and that the user has all privileges on the database (the first start creates tables)"
     )]
     Denied {
-        /// Where it was asked.
+        /// The address of the server.
         address: String,
-        /// What it says.
+        /// The server's error.
         #[source]
         source: Source,
     },
     /// The server has no such database.
     #[error("there is no database {address}: {source}. Create it, or correct the name")]
     Unknown {
-        /// What was asked for.
+        /// The address with the database's name.
         address: String,
-        /// What the server says.
+        /// The server's error.
         #[source]
         source: Source,
     },
@@ -68,9 +68,9 @@ pub enum OpenError {
         "no encrypted connection to the database {address}: {source}. Check the CA, the client certificate and its key; a certificate that is not for this host needs ssl-mode=VERIFY_CA, a server without TLS ssl-mode=DISABLED"
     )]
     Tls {
-        /// Where it was tried.
+        /// The address that was tried.
         address: String,
-        /// What is wrong.
+        /// What is wrong with the encryption.
         #[source]
         source: Source,
     },
@@ -98,8 +98,8 @@ pub enum OpenError {
 }
 
 impl MysqlStore {
-    /// Connects to the database and brings its schema up to date. Other processes may use it, or do the same, at the
-    /// same time.
+    /// Connects to the database and brings its schema up to date. Other processes may use it, or do the same, at
+    /// the same time.
     ///
     /// Leases and hidden messages stay as they are: the processes that hold them may be alive.
     ///
@@ -108,7 +108,8 @@ impl MysqlStore {
     pub async fn open(address: &MysqlAddress, options: MysqlOptions) -> Result<Self, OpenError> {
         let mut connect = address.connect_options();
         let packet = match prepare_patiently(address, &connect, options.patience).await {
-            // The server's TLS is too old for this program (MySQL 5.7 by default), and the address does not demand any.
+            // The server's TLS is too old for this program (MySQL 5.7 by default), and the address does not demand
+            // any.
             Err(OpenError::Tls { source, .. })
                 if matches!(connect.get_ssl_mode(), MySqlSslMode::Preferred) =>
             {
@@ -158,14 +159,14 @@ async fn prepare_patiently(
 async fn prepare(options: &MySqlConnectOptions) -> Result<(), MigrateError> {
     let mut connection = connect(options, None).await?;
     let migrated = migrate(&mut connection).await;
-    // That also releases the lock.
+    // Closing the connection also releases the lock.
     connection.close().await.ok();
     migrated
 }
 
-/// Runs the migrations, in one process at a time. (sqlx's own lock waits without a time limit, which MariaDB refuses
-/// without an error.) A migration whose process was killed runs again from its beginning, which each of its statements
-/// allows.
+/// Runs the migrations, in one process at a time. (sqlx's own lock waits without a time limit, which MariaDB
+/// refuses without an error.) A migration whose process was killed runs again from its beginning, which each of
+/// its statements allows.
 async fn migrate(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
     let lock = "SELECT get_lock(concat('bk_plugin_', md5(database())), ?)";
     let locked: Option<i64> = sqlx::query_scalar(lock).bind(LOCK_SECONDS).fetch_one(&mut *connection).await?;
@@ -197,7 +198,7 @@ fn known() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// The database's error behind one of a migration.
+/// The error of the database that made a migration fail.
 fn cause(error: &MigrateError) -> Option<&sqlx::Error> {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
@@ -210,7 +211,8 @@ fn is_passing(error: &MigrateError) -> bool {
     cause(error).is_some_and(|error| !is_of_tls(error) && Recovery::after(error) != Recovery::GiveUp)
 }
 
-/// Whether the error is about encryption. The TLS handshake reports a certificate that it does not accept as invalid data.
+/// Whether the error is about encryption. The TLS handshake reports a certificate that it does not accept as
+/// invalid data.
 fn is_of_tls(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,

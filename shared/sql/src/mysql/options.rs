@@ -20,8 +20,8 @@ pub struct MysqlOptions {
     pub patience: Duration,
 }
 
-/// Bytes of a packet that are reserved for the parts of a record that its size does not count: its error, its names,
-/// its numbers.
+/// Bytes of a packet that are reserved for the parts of a record that its size does not count: its error, its
+/// names, its numbers.
 const BESIDE_A_RECORD: usize = 192 * 1024;
 
 impl MysqlOptions {

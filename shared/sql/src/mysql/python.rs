@@ -1,5 +1,5 @@
-//! Unfinished invocations of a Python deployment of the plugin in the same database. They are rows of Django's table
-//! `schedule_schedule`, which is only read.
+//! Unfinished invocations of a Python deployment of the plugin in the same database. They are rows of Django's
+//! table `schedule_schedule`, which is only read.
 
 use bk_plugin_kit::JsonObject;
 use bk_plugin_kit::clock::Timestamp;
@@ -83,8 +83,8 @@ fn is_empty(storage: &Value) -> bool {
 }
 
 impl MysqlStore {
-    /// The invocations of a Python deployment that poll or wait for a callback, the oldest first, as records of this
-    /// framework. Each one that cannot be read is an error in its place.
+    /// The invocations of a Python deployment that poll or wait for a callback, the oldest first, as records of
+    /// this framework. Each one that cannot be read is an error in its place.
     ///
     /// # Errors
     /// See [`PythonError`].

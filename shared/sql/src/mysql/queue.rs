@@ -58,8 +58,8 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// Deletes by one statement for each receive count. Nearly all messages have been received once, so there are one or
-/// two.
+/// Deletes by one statement for each receive count. Nearly all messages have been received once, so there are one
+/// or two.
 pub(super) async fn delete(connection: &mut MySqlConnection, handles: &[Handle]) -> Result<(), sqlx::Error> {
     let mut by_count = BTreeMap::<i64, Vec<i64>>::new();
     for handle in handles {
@@ -95,7 +95,8 @@ pub(super) async fn move_to_dead_letters(
     delete(connection, &handles).await
 }
 
-/// Up to `most` messages that any process may receive at `now`. They are not locked: other processes see them, too.
+/// Up to `most` messages that any process may receive at `now`. They are not locked: other processes see them,
+/// too.
 pub(super) async fn visible(
     connection: &mut MySqlConnection,
     most: usize,

@@ -51,8 +51,8 @@ impl Readers {
     }
 }
 
-/// A connection on loan. The pool pings a connection that comes back and waits for the answer without end, so one that
-/// is dropped while a read is under way is closed instead.
+/// A connection on loan. The pool pings a connection that comes back and waits for the answer without end, so one
+/// that is dropped while a read is under way is closed instead.
 pub(super) struct Reader {
     connection: PoolConnection<MySql>,
     is_given_back: bool,

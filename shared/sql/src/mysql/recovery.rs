@@ -7,7 +7,7 @@ use sqlx::mysql::MySqlDatabaseError;
 /// What may help after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recovery {
-    /// To make the transaction again: another one was in its way.
+    /// The same transaction again: another one conflicted with it.
     Retry,
     /// A new connection, which may lead to another server: this one is broken, or its server accepts no changes.
     Reconnect,
@@ -33,8 +33,8 @@ impl Recovery {
     /// By the error numbers of MySQL and MariaDB. Where both have a number, it means the same.
     fn after_number(number: u16) -> Self {
         match number {
-            // Another transaction has written the row at the same time, a lock wait timed out, a deadlock, a cluster
-            // rolled the transaction back at its COMMIT.
+            // Another transaction has written the row at the same time, a lock wait timed out, a deadlock, a
+            // cluster rolled the transaction back at its COMMIT.
             1020 | 1062 | 1205 | 1213 | 3101 => Self::Retry,
             // Too many connections, or the user has too many.
             1040 | 1203 | 1226

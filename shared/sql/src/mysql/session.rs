@@ -1,4 +1,4 @@
-//! Connections and what a session of each kind is set to.
+//! Connections, and the session settings of each kind of connection.
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -16,9 +16,9 @@ pub(super) enum SessionKind {
 }
 
 impl SessionKind {
-    /// `wait_timeout`: if the machine of a process is gone, its locks are released before TCP notices.
-    /// The lock time-outs: a lock that is held for longer is not that of one of the store's transactions, and callers
-    /// should not wait for it.
+    /// The statements that set a session up. `wait_timeout`, in seconds, makes the server release the locks of a
+    /// process whose machine is gone, long before TCP notices. The store's own transactions hold locks for less than
+    /// the lock time-outs: a longer wait would be for another program's lock, and callers should not wait for that.
     pub(super) fn statements(self) -> &'static str {
         match self {
             Self::Writer => {

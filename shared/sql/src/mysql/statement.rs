@@ -1,13 +1,13 @@
 //! Statements of many rows.
 //!
-//! A statement is prepared once for each number of rows that it is run with. These numbers are powers of two, so there
-//! are few of them.
+//! A statement is prepared once for each number of rows that it is run with. These numbers are powers of two, so
+//! there are few of them.
 
 use sqlx::mysql::MySql;
 use sqlx::{Encode, QueryBuilder, Type};
 
-/// Cuts rows into portions, each for one statement: a power of two rows of together at most `most` bytes, or a single
-/// row that is larger.
+/// Cuts rows into portions, each for one statement: a power of two rows of together at most `most` bytes, or a
+/// single row that is larger.
 pub(super) fn portions<T>(mut rows: &[T], most: usize, bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut portions = Vec::new();
     while !rows.is_empty() {

@@ -16,8 +16,8 @@ use crate::rules::{Entry, Head};
 use crate::slot::Slot;
 use crate::transaction::{self, Records, Slots};
 
-/// The index is named because MySQL would answer a list that is long beside a small table by a scan of the whole table,
-/// and wait for the rows that other processes have locked.
+/// The index is named because MySQL would answer a list that is long beside a small table by a scan of the whole
+/// table, and wait for the rows that other processes have locked.
 const HEADS: &str = "\
     SELECT id, trace_id, state, invoke_count, deadline_at, deadline_run, owed, lease_token, lease_until, \
            consumed, finish_at, expires_at, call_size, storage_size, outputs_size, inbox_len \
@@ -44,9 +44,9 @@ const INSERT_INVOCATIONS: &str = "\
          inbox_len, consumed, finish_at, expires_at, call_size, storage_size, outputs_size, plugin_version, \
          created_at, err, storage, outputs) ";
 
-/// Makes an update of an INSERT of existing rows: that is how MySQL gives many rows values of their own. NULL in a column
-/// that never holds it leaves the column as it was. (MySQL 8 has a newer word for `VALUES()`, which the others do not
-/// know.)
+/// Makes an update of an INSERT of existing rows: that is how MySQL gives many rows values of their own. NULL in a
+/// column that never holds it leaves the column as it was. (MySQL 8 has a newer word for `VALUES()`, which the
+/// others do not know.)
 const OR_UPDATE: &str = "\
     ON DUPLICATE KEY UPDATE \
         state = VALUES(state), invoke_count = VALUES(invoke_count), deadline_at = VALUES(deadline_at), \
@@ -230,8 +230,8 @@ struct InvocationRow<'a> {
     head: &'a Head,
 }
 
-/// The rows to be written, by statement. The database numbers new rows of `bk_plugin_invocations`; rows that belong to
-/// them are kept by trace_id until then.
+/// The rows to be written, by statement. The database numbers new rows of `bk_plugin_invocations`; rows that
+/// belong to them are kept by trace_id until then.
 #[derive(Default)]
 struct Rows<'a> {
     new: Vec<InvocationRow<'a>>,

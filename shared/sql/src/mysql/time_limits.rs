@@ -25,7 +25,7 @@ pub(super) async fn within<T>(
     tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(timed_out(what)))
 }
 
-/// Fails with a time-out if a read takes longer than reads may.
+/// Fails with a time-out if a read takes longer than [`READ_TIME`].
 pub(super) async fn in_time<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     within(READ_TIME, "read", read).await.map_err(store_error)
 }

@@ -15,7 +15,8 @@ use crate::sql_store::SqlStore;
 use crate::store::QueueDepth;
 use crate::store_error::store_error;
 
-/// The invocation table and the delayed queue in one SQLite file. Closing it releases the file for another process.
+/// The invocation table and the delayed queue in one SQLite file. Closing it releases the file for another
+/// process.
 pub type SqliteStore = SqlStore<SqliteBackend>;
 
 /// The readers of a [`SqliteStore`].

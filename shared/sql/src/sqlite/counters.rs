@@ -24,7 +24,7 @@ impl Counters {
     }
 }
 
-/// Returns a counter's number and moves it on.
+/// Returns the counter's number and increments the counter.
 pub(super) fn next_number(counter: &mut i64) -> i64 {
     let number = *counter;
     *counter += 1;

@@ -97,7 +97,7 @@ impl Database for SqliteFile {
             Err(failure) => {
                 // After some errors SQLite has rolled back already; then this statement fails, which is fine.
                 self.statement("ROLLBACK").await.ok();
-                // The next receive looks at the queue again.
+                // What the queue holds is unknown, so the next receive has to look.
                 self.next_due = LOOK;
                 Err(failure)
             }

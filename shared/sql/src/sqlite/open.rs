@@ -91,7 +91,8 @@ impl SqliteStore {
     /// Opens the file, and creates it and the folders above it if they do not exist.
     ///
     /// Until it is closed, the store belongs to this process alone. The process that had it before is gone, so its
-    /// leases are removed and the messages that it had received can be received at once; their receive counts stay.
+    /// leases are removed and the messages that it had received can be received at once; their receive counts
+    /// stay.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -251,8 +252,8 @@ mod tests {
         assert!(told.to_string().contains("a.db"), "{told}");
     }
 
-    /// Each statement finds its rows by an index, however many rows there are. It scans only the rows of its parameter,
-    /// which SQLite lists as a virtual table.
+    /// Each statement finds its rows by an index, however many rows there are. It scans only the rows of its
+    /// parameter, which SQLite lists as a virtual table.
     #[tokio::test]
     async fn no_statement_scans_a_whole_table() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();

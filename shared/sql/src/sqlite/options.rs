@@ -24,8 +24,8 @@ pub struct SqliteOptions {
 pub enum Durability {
     /// A crash of the machine: each transaction is flushed to the disk before it is answered.
     PowerLoss,
-    /// A crash of the process only. After one of the machine the latest transactions may be missing, but none is there
-    /// in part.
+    /// A crash of the process only. After a crash of the machine the latest transactions may be missing, but each
+    /// is there as a whole or not at all.
     ProcessCrash,
 }
 

@@ -48,7 +48,7 @@ const DEPTH: &str = "\
 #[cfg(test)]
 pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, INSERT_DEAD_LETTER, DUE, HIDE, NEXT_DUE];
 
-/// Makes the messages visible that the process before had received: it is gone.
+/// Makes all received messages visible again: the process that received them is gone.
 pub(super) async fn release_all(
     connection: &mut SqliteConnection,
     now: Timestamp,
@@ -121,7 +121,7 @@ pub(super) async fn receive(
     Ok(rows)
 }
 
-/// When the next message can be received.
+/// The time at which the next message can be received.
 pub(super) async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
     let at: Option<i64> = sqlx::query_scalar(NEXT_DUE).fetch_one(connection).await?;
     Ok(at.map(Timestamp::from_millis))

@@ -250,7 +250,7 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Writes the rows that others refer to first.
+    /// Writes the rows, first those that others refer to.
     async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         execute(connection, INSERT_INVOCATIONS, &self.new).await?;
         execute(connection, UPDATE_INVOCATIONS, &self.changed).await?;

@@ -17,7 +17,7 @@ use crate::fixture::Fixture;
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 const LARGEST_RECORD: usize = 10_000;
 
-/// A store by a clock that the case moves.
+/// A store with a clock that the case moves.
 struct Mysql {
     fixture: Fixture,
     clock: Arc<ManualClock>,
