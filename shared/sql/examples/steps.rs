@@ -29,16 +29,16 @@ use tokio::sync::Semaphore;
 
 const RECEIVED_AT_ONCE: usize = 64;
 
-/// How long an invocation waits between two steps: about as long as a step takes, or the wake-up would come
-/// before the commit.
+/// How long an invocation waits between two steps. It is about as long as a step takes: otherwise the wake-up
+/// would come before the commit.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// What is measured.
+/// The load under which the stores are measured.
 #[derive(Clone, Copy)]
 struct Load {
     invocations: u64,
     seconds: u64,
-    /// Of inputs, for each invocation.
+    /// Bytes of inputs of each invocation.
     bytes: usize,
 }
 
@@ -116,12 +116,12 @@ async fn run(store: &Arc<dyn Store>, load: Load) -> Result<u64, StoreError> {
         }
     }
     let made = steps.load(Ordering::Relaxed);
-    // Steps that are under way end before the store is closed.
+    // The store is closed only when all steps under way have ended.
     runners.acquire_many(u32::try_from(load.invocations).unwrap_or(1)).await.ok();
     Ok(made)
 }
 
-/// Whether a step was made; a wake-up that comes too early is put back.
+/// Makes a step, or puts back a wake-up that comes too early. Returns whether it made a step.
 async fn step(store: &dyn Store, delivery: Delivery) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let Message::WakeUp(WakeUp { trace_id, after_step, .. }) = delivery.message else {
         return Err("a message of another kind".into());

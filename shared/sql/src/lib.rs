@@ -1,20 +1,30 @@
 //! The invocation table and the delayed queue on SQL databases.
 //!
-//! [`sqlite`] keeps both in one file that one process owns: for one machine and for development. [`mysql`]
+//! [`sqlite`] keeps both in one file that one process owns: for a single machine and for development. [`mysql`]
 //! keeps them in a database that any number of processes share.
 //!
-//! Both are the same writer (`writer`, asked by `client`) and the same rules (`rules`, for many changes at a
-//! time `change`) over different statements.
+//! Both are the same [`SqlStore`]. Changes go through its writer (`client` → `writer`), which makes many of them
+//! in one transaction (`transaction`) by rules that know no database (`rules`). A database adds its statements:
+//! those of the writer (`database`) and those that only read (`backend`).
 #![deny(missing_docs)]
 
+mod backend;
 mod change;
 mod client;
-mod job;
+mod database;
+mod message;
 pub mod mysql;
+mod reply;
+mod request;
 mod rows;
 mod rules;
+mod slot;
+mod sql_store;
 pub mod sqlite;
 mod store;
+mod store_error;
+mod transaction;
 mod writer;
 
+pub use sql_store::SqlStore;
 pub use store::{QueueDepth, Store};

@@ -1,4 +1,4 @@
-//! Records and messages as the texts and numbers of database rows.
+//! Records as the texts and numbers of database rows.
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{CallbackId, LeaseToken, Receipt, TraceId};
@@ -62,7 +62,8 @@ pub(crate) struct RecordRow {
 }
 
 impl StoredRecord {
-    /// Reads the texts. This is done by whoever asked for the record, not by the writer everybody waits for.
+    /// Parses the texts. The caller that asked for the record does this, not the writer, which all callers wait
+    /// for.
     pub(crate) fn decode(self) -> Result<Box<Record>, StoreError> {
         let trace_id = self.row.trace_id.clone();
         let record = self.inbox.decode().and_then(|inbox| self.row.decode(inbox));
@@ -116,7 +117,7 @@ impl RecordRow {
     }
 }
 
-/// The part of a record that conditions look at, as it is stored, without its inbox.
+/// A [`Head`] as it is stored, without its inbox.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct HeadRow {
     pub(crate) id: i64,
@@ -165,7 +166,7 @@ pub(crate) struct NewRecord {
     pub(crate) created_at: Timestamp,
     pub(crate) inputs: String,
     pub(crate) context: String,
-    /// `None` if nothing is known of the caller.
+    /// `None` if the caller is unknown.
     pub(crate) caller: Option<String>,
     pub(crate) finish_callback: Option<String>,
     pub(crate) trace: Option<String>,
@@ -245,7 +246,7 @@ pub(crate) struct NewEntry {
     pub(crate) receipt: Receipt,
     pub(crate) callback_id: CallbackId,
     pub(crate) data: String,
-    /// When a stub made for it is created and may be deleted.
+    /// When a stub that is made for it is created, and when it expires.
     pub(crate) stub: Option<(Timestamp, Timestamp)>,
 }
 
@@ -265,7 +266,7 @@ pub(crate) fn unreadable_record(trace_id: &str, source: Unreadable) -> StoreErro
     StoreError::Unreadable { what: format!("record of invocation {trace_id}"), source }
 }
 
-/// A value as JSON text. Text in a database holds no NUL this way, whatever a plugin's strings hold.
+/// A value as JSON text, in which a NUL is escaped: a plugin's strings may hold one, text in a database may not.
 pub(crate) fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|source| StoreError::Unreadable {
         what: "value that was to be written".to_owned(),

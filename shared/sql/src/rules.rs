@@ -1,14 +1,14 @@
-//! When a change of a record is allowed, and what it does to it: the conditions of the port `Table`, without
-//! a database.
+//! The conditions of the port `Table` without a database: when a change of a record is allowed, and what it does
+//! to the record.
 //!
-//! A [`Head`] is the part of a record that conditions look at. Large texts are not in it, only their sizes.
+//! A [`Head`] is the part of a record that conditions look at. It holds no large texts, only their sizes.
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{LeaseToken, Receipt};
 use bk_plugin_core::record::{Deadline, Lease, Record, State};
 use bk_plugin_core::table::ClaimOn;
 
-/// What a change needs to know of a record.
+/// The part of a record that conditions look at.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Head {
     pub(crate) state: State,
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) size: usize,
 }
 
-/// Bytes of a record's texts, its inbox not counted.
+/// Bytes of a record's texts, without its inbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sizes {
     pub(crate) call: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Sizes {
     pub(crate) outputs: usize,
 }
 
-/// The result of a step, as far as conditions and the head of a record are concerned.
+/// The part of a step's result that conditions and the head of a record need.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) state: State,
@@ -50,24 +50,24 @@ pub(crate) struct Step {
     pub(crate) finish_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) inbox_len: Option<usize>,
-    /// Bytes of the new storage, if there is one.
+    /// Bytes of the new storage; `None` leaves it as it is.
     pub(crate) storage: Option<usize>,
-    /// Bytes of the new outputs, if there are any.
+    /// Bytes of the new outputs; `None` leaves them as they are.
     pub(crate) outputs: Option<usize>,
 }
 
-/// What becomes of a change.
+/// Whether a change is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is made.
+    /// The change is made.
     Applied,
-    /// It was made before, or changes nothing.
+    /// There is nothing to do: it was made before, or it changes nothing.
     Nothing,
     /// Its condition does not hold.
     Refused,
-    /// The record would have that many bytes.
+    /// The record would have this many bytes, which is too much.
     TooLarge(usize),
-    /// As many callbacks wait as may.
+    /// The inbox holds as many callbacks as it may.
     InboxFull,
 }
 
@@ -88,7 +88,7 @@ impl Head {
         }
     }
 
-    /// The head a new record is written with; its inbox is empty, that of a stub is put in later.
+    /// The head of a new record. Its inbox is empty: [`Head::create`] puts in that of the stub.
     pub(crate) fn of(record: &Record, sizes: Sizes) -> Self {
         Self {
             state: record.state,
@@ -104,7 +104,7 @@ impl Head {
         }
     }
 
-    /// Makes an invocation of a stub.
+    /// Turns a stub into an invocation.
     pub(crate) fn create(&mut self, new: &Self, inbox_len: Option<usize>, limit: usize) -> Verdict {
         if self.state != State::Empty || inbox_len.is_some_and(|length| length != self.inbox.len()) {
             return Verdict::Refused;
@@ -118,7 +118,7 @@ impl Head {
         Verdict::Applied
     }
 
-    /// Puts a lease on.
+    /// Puts a lease on the record.
     pub(crate) fn claim(&mut self, on: &ClaimOn, lease: &Lease, now: Timestamp) -> Verdict {
         let leased = self.lease.as_ref().is_some_and(|lease| lease.until > now);
         if leased || !self.is_at(on, now) {
@@ -140,7 +140,7 @@ impl Head {
         }
     }
 
-    /// Writes the result of a step. The consumed entry is returned.
+    /// Applies the result of a step. Returns the consumed entry.
     pub(crate) fn commit(
         &mut self,
         token: &LeaseToken,
@@ -155,8 +155,8 @@ impl Head {
         let mut next = self.clone();
         let consumed = step.consume.then(|| next.consume());
         next.enter(step);
-        // A commit that brings no text is never too large: the one that ends an invocation because its
-        // state was too large must go through.
+        // A commit without texts is never too large, so that an invocation whose state is too large can still be
+        // ended.
         let grows = step.storage.is_some() || step.outputs.is_some();
         if grows && next.size() > limit {
             return (Verdict::TooLarge(next.size()), None);
@@ -185,7 +185,8 @@ impl Head {
         entry
     }
 
-    /// Adds a callback. One that is known already was accepted, even if the invocation has ended since.
+    /// Adds a callback. A receipt that is known was accepted before, so it is not refused, even if the invocation
+    /// has ended since.
     pub(crate) fn append(&mut self, entry: Entry, limit: usize) -> Verdict {
         if self.holds(&entry.receipt) || self.consumed.contains(&entry.receipt) {
             return Verdict::Nothing;
@@ -204,7 +205,7 @@ impl Head {
         Verdict::Applied
     }
 
-    /// The finish callback is not owed any more.
+    /// Notes that the finish callback is no longer owed.
     pub(crate) fn settle(&mut self) -> Verdict {
         if std::mem::take(&mut self.owed) { Verdict::Applied } else { Verdict::Nothing }
     }
@@ -213,7 +214,7 @@ impl Head {
         self.inbox.iter().any(|entry| entry.receipt == *receipt)
     }
 
-    /// Bytes of the record. What has a bound of its own (names, times, `err`) is not counted.
+    /// Bytes of the record, without the parts that have a limit of their own: names, times, `err`.
     pub(crate) fn size(&self) -> usize {
         let inbox: usize = self.inbox.iter().map(|entry| entry.size).sum();
         self.sizes.call + self.sizes.storage + self.sizes.outputs + inbox

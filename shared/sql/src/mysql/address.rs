@@ -1,34 +1,33 @@
-//! Where the database is, and how a connection to it is made.
+//! Where the database is, who connects to it, and whether the connection is encrypted.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::str::FromStr as _;
-use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::ConnectOptions as _;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
-/// Where a database is, as whom it is asked, and whether that is encrypted. It prints without the password.
+/// Where a database is, which user connects to it, and whether the connection is encrypted. It prints without the
+/// password.
 #[derive(Clone)]
 pub struct MysqlAddress {
     options: Box<MySqlConnectOptions>,
 }
 
-/// What the platform says about encryption.
+/// The platform's settings for encryption.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
-    /// A PEM file of authorities that are trusted beside the public ones. With it the server must have a
-    /// certificate of one of them for its host.
+    /// PEM file of certificate authorities that are trusted besides the public ones. If it is set, the server must
+    /// have a certificate for its host from one of them.
     pub ca: Option<PathBuf>,
-    /// What the server is shown.
+    /// The certificate of this client.
     pub client: Option<ClientCertificate>,
-    /// Whether any certificate of the server will do.
+    /// Whether any certificate of the server is accepted.
     pub accept_any_server: bool,
 }
 
-/// What a client shows to a server that asks for it.
+/// The certificate that a client shows to a server that asks for it.
 #[derive(Debug, Clone)]
 pub struct ClientCertificate {
     /// PEM file of the certificate.
@@ -37,19 +36,19 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
-/// What is wrong with a URL. It never repeats the URL, which may hold a password.
+/// Why a URL is not valid. It never repeats the URL, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidUrl {
-    /// It is none of this kind.
+    /// It is not a URL of a MySQL database.
     #[error("it does not begin with mysql://")]
     Scheme,
-    /// It cannot be read.
+    /// Its syntax is wrong.
     #[error("{0}; characters such as @ : / in user or password are written as %40 %3A %2F")]
     Syntax(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It names no host, no user or no database.
     #[error("it has no {0}")]
     Lacks(&'static str),
-    /// It has a parameter that is not known.
+    /// It has an unknown parameter.
     #[error("the parameter {0:?} is not known; there are ssl-mode, ssl-ca, ssl-cert and ssl-key")]
     Parameter(String),
 }
@@ -58,7 +57,7 @@ impl MysqlAddress {
     /// A database on a server.
     pub fn new(host: &str, port: u16, database: &str, user: &str, password: &SecretString) -> Self {
         let options = MySqlConnectOptions::new().host(host).port(port).database(database).username(user);
-        Self { options: Box::new(settled(options.password(password.expose_secret()))) }
+        Self { options: Box::new(with_fixed_options(options.password(password.expose_secret()))) }
     }
 
     /// Reads `mysql://user:password@host:port/database`, with the parameters `ssl-mode` (as MySQL has it:
@@ -86,10 +85,10 @@ impl MysqlAddress {
         let options = MySqlConnectOptions::from_str(url).map_err(|error| InvalidUrl::Syntax(error.into()))?;
         // An IPv6 address stands in brackets in a URL, and nowhere else.
         let host = options.get_host().trim_matches(['[', ']']).to_owned();
-        Ok(Self { options: Box::new(settled(options.host(&host))) })
+        Ok(Self { options: Box::new(with_fixed_options(options.host(&host))) })
     }
 
-    /// The same with what the platform says about encryption.
+    /// The same address with the platform's settings for encryption.
     #[must_use]
     pub fn with_tls(self, tls: &Tls) -> Self {
         let mode = match tls {
@@ -112,15 +111,15 @@ impl MysqlAddress {
     }
 }
 
-/// Prepared statements that a connection keeps: each statement is prepared for some numbers of rows.
+/// Prepared statements that a connection keeps. Each statement is prepared once for each number of rows.
 const STATEMENTS_KEPT: usize = 256;
 
-/// What is the same for every address.
-fn settled(options: MySqlConnectOptions) -> MySqlConnectOptions {
+/// Adds the options that every address has.
+fn with_fixed_options(options: MySqlConnectOptions) -> MySqlConnectOptions {
     options
         .charset("utf8mb4")
         .timezone(Some("+00:00".to_owned()))
-        // A session sets its whole mode itself.
+        // Each session sets its whole SQL mode itself.
         .pipes_as_concat(false)
         .no_engine_substitution(false)
         .statement_cache_capacity(STATEMENTS_KEPT)
@@ -139,59 +138,6 @@ impl fmt::Debug for MysqlAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("MysqlAddress").field(&self.to_string()).finish()
     }
-}
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Session {
-    /// The writer's. A transaction begins with the first statement after a COMMIT, and sees at each statement
-    /// what is committed by then.
-    Writing,
-    /// One that reads: what it reads in one transaction is of one moment.
-    Reading,
-}
-
-impl Session {
-    /// `wait_timeout`: a process whose machine is gone must not hold its locks until TCP notices.
-    /// The lock time-outs: whoever holds a lock for longer is not doing one of the store's transactions, and
-    /// callers have better to do than wait.
-    pub(super) fn statements(self) -> &'static str {
-        match self {
-            Self::Writing => {
-                "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = 15, \
-                     innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, autocommit = 0; \
-                 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
-            }
-            Self::Reading => {
-                "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = 600, \
-                     lock_wait_timeout = 5; \
-                 SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-            }
-        }
-    }
-}
-
-/// A server that does not answer within that time is away.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-
-/// Connects, in bounded time.
-pub(super) async fn connect(
-    options: &MySqlConnectOptions,
-    session: Option<Session>,
-) -> Result<MySqlConnection, sqlx::Error> {
-    let connecting = async {
-        let mut connection = options.connect().await?;
-        if let Some(session) = session {
-            connection.execute(sqlx::raw_sql(session.statements())).await?;
-        }
-        Ok(connection)
-    };
-    tokio::time::timeout(CONNECT_TIME, connecting).await.unwrap_or_else(|_| Err(timed_out("connect")))
-}
-
-/// The error of something that took too long.
-pub(super) fn timed_out(what: &str) -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in time ({what})")))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Connecting for the first time: the schema is brought up to date, and what can be wrong is said.
+//! Opening the database: the schema is brought up to date, and each error says what to do about it.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -8,12 +8,13 @@ use sqlx::Connection as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 
-use super::address::{MysqlAddress, connect};
-use super::database::{MysqlDatabase, jittered, largest_record, packet};
+use super::address::MysqlAddress;
+use super::backend::{MysqlBackend, MysqlStore};
+use super::database::MysqlDatabase;
+use super::options::MysqlOptions;
 use super::readers::Readers;
-use super::trouble::{Trouble, number};
-use super::{MysqlOptions, MysqlStore};
-use crate::client::Client;
+use super::recovery::{Recovery, jittered, number};
+use super::session::{connect, packet};
 use crate::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
@@ -21,7 +22,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
 /// The author's own tables, or another framework's, may be in the same database.
 const MIGRATIONS_TABLE: &str = "bk_plugin_migrations";
 
-/// How long a process waits for others that bring the schema up to date.
+/// How long a process waits, in seconds, while another one brings the schema up to date.
 const LOCK_SECONDS: i64 = 60;
 
 const OPEN_AGAIN: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
@@ -31,45 +32,45 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Why a database cannot be used. Each message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Nobody answers there, or not as a database.
+    /// There is no answer, or not that of a database server.
     #[error(
         "the database {address} does not answer: {source}. Check host, port and network, and that it runs"
     )]
     Away {
-        /// Where it should be.
+        /// The address that was tried.
         address: String,
         /// What happened.
         #[source]
         source: Source,
     },
-    /// The user may not.
+    /// The server turns the user away.
     #[error(
         "the database {address} turns the user away: {source}. Check user and password, and that the user has all privileges on the database (the first start creates tables)"
     )]
     Denied {
-        /// Where it was asked.
+        /// The address of the server.
         address: String,
-        /// What it says.
+        /// The server's error.
         #[source]
         source: Source,
     },
-    /// There is no such database.
+    /// The server has no such database.
     #[error("there is no database {address}: {source}. Create it, or correct the name")]
     Unknown {
-        /// What was asked for.
+        /// The address with the database's name.
         address: String,
-        /// What the server says.
+        /// The server's error.
         #[source]
         source: Source,
     },
-    /// The connection cannot be encrypted as demanded.
+    /// The connection cannot be encrypted as the address demands.
     #[error(
         "no encrypted connection to the database {address}: {source}. Check the CA, the client certificate and its key; a certificate that is not for this host needs ssl-mode=VERIFY_CA, a server without TLS ssl-mode=DISABLED"
     )]
     Tls {
-        /// Where it was tried.
+        /// The address that was tried.
         address: String,
-        /// What is wrong.
+        /// What is wrong with the encryption.
         #[source]
         source: Source,
     },
@@ -85,7 +86,7 @@ pub enum OpenError {
         /// The latest schema this program knows.
         known: i64,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("the database {address} cannot be used: {source}")]
     Failed {
         /// Where the database is.
@@ -96,35 +97,46 @@ pub enum OpenError {
     },
 }
 
-/// Opens the store; see [`MysqlStore::open`].
-pub(super) async fn open(address: &MysqlAddress, options: MysqlOptions) -> Result<MysqlStore, OpenError> {
-    let mut connect = address.connect_options();
-    let packet = match prepare_patiently(address, &connect, options.patience).await {
-        // A server that offers what is too old for this program (MySQL 5.7 by default), and nobody asks for it.
-        Err(OpenError::Tls { source, .. }) if matches!(connect.get_ssl_mode(), MySqlSslMode::Preferred) => {
+impl MysqlStore {
+    /// Connects to the database and brings its schema up to date. Other processes may use it, or do the same, at
+    /// the same time.
+    ///
+    /// Leases and hidden messages stay as they are: the processes that hold them may be alive.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. If the database does not answer, it is tried again for as long as the options say.
+    pub async fn open(address: &MysqlAddress, options: MysqlOptions) -> Result<Self, OpenError> {
+        let mut connect = address.connect_options();
+        let packet = match prepare_patiently(address, &connect, options.patience).await {
+            // The server's TLS is too old for this program (MySQL 5.7 by default), and the address does not demand
+            // any.
+            Err(OpenError::Tls { source, .. })
+                if matches!(connect.get_ssl_mode(), MySqlSslMode::Preferred) =>
+            {
+                tracing::warn!(
+                    error = %source, database = %address,
+                    "no encrypted connection to the database, so it is not encrypted; set ssl-mode to have it refused"
+                );
+                connect = connect.ssl_mode(MySqlSslMode::Disabled);
+                prepare_patiently(address, &connect, options.patience).await?
+            }
+            prepared => prepared?,
+        };
+        let largest = options.largest_record_in(packet);
+        if largest < options.largest_record {
             tracing::warn!(
-                error = %source, database = %address,
-                "no encrypted connection to the database, so it is not encrypted; set ssl-mode to have it refused"
+                max_allowed_packet = packet,
+                "the server takes records of {largest} bytes at most; raise its max_allowed_packet for larger ones"
             );
-            connect = connect.ssl_mode(MySqlSslMode::Disabled);
-            prepare_patiently(address, &connect, options.patience).await?
         }
-        prepared => prepared?,
-    };
-    let largest = largest_record(&options, packet);
-    if largest < options.largest_record {
-        tracing::warn!(
-            max_allowed_packet = packet,
-            "the server takes records of {largest} bytes at most; raise its max_allowed_packet for larger ones"
-        );
+        let backend = MysqlBackend::new(address.clone(), Readers::new(connect.clone()));
+        let clock = options.clock.clone();
+        let writer = Writer::start(MysqlDatabase::new(connect, options), clock.clone());
+        Ok(Self::new(writer, clock, backend))
     }
-    let readers = Readers::new(connect.clone());
-    let clock = options.clock.clone();
-    let writer = Client::new(Writer::start(MysqlDatabase::new(connect, options), clock.clone()), clock);
-    Ok(MysqlStore { address: address.clone(), writer, readers })
 }
 
-/// Brings the schema up to date, if need be when the database has come back. Returns `max_allowed_packet`.
+/// Brings the schema up to date, and tries again while the database does not answer. Returns `max_allowed_packet`.
 async fn prepare_patiently(
     address: &MysqlAddress,
     options: &MySqlConnectOptions,
@@ -147,14 +159,14 @@ async fn prepare_patiently(
 async fn prepare(options: &MySqlConnectOptions) -> Result<(), MigrateError> {
     let mut connection = connect(options, None).await?;
     let migrated = migrate(&mut connection).await;
-    // That also gives the lock free.
+    // Closing the connection also releases the lock.
     connection.close().await.ok();
     migrated
 }
 
-/// One process at a time. (The lock that sqlx takes itself waits without end, which MariaDB refuses, without
-/// an error.) A migration whose process was killed in the middle is run again from its beginning: each of
-/// their statements may be.
+/// Runs the migrations, in one process at a time. (sqlx's own lock waits without a time limit, which MariaDB
+/// refuses without an error.) A migration whose process was killed runs again from its beginning, which each of
+/// its statements allows.
 async fn migrate(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
     let lock = "SELECT get_lock(concat('bk_plugin_', md5(database())), ?)";
     let locked: Option<i64> = sqlx::query_scalar(lock).bind(LOCK_SECONDS).fetch_one(&mut *connection).await?;
@@ -178,7 +190,7 @@ async fn migrate(connection: &mut MySqlConnection) -> Result<(), MigrateError> {
     let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrator.set_locking(false);
     migrator.dangerous_set_table_name(Cow::Borrowed(MIGRATIONS_TABLE));
-    // What `run` does; a future of that could not be handed to another thread.
+    // This is what `run` does, but the future of `run` is not `Send`.
     migrator.run_direct(None, connection, false).await
 }
 
@@ -186,7 +198,7 @@ fn known() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// The error of the database behind one of the migrations.
+/// The error of the database that made a migration fail.
 fn cause(error: &MigrateError) -> Option<&sqlx::Error> {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Some(error),
@@ -194,12 +206,13 @@ fn cause(error: &MigrateError) -> Option<&sqlx::Error> {
     }
 }
 
-/// Whether it is worth trying again.
+/// Whether the error may pass, so that it is worth trying again.
 fn is_passing(error: &MigrateError) -> bool {
-    cause(error).is_some_and(|error| !is_of_tls(error) && Trouble::of(error) != Trouble::Statement)
+    cause(error).is_some_and(|error| !is_of_tls(error) && Recovery::after(error) != Recovery::GiveUp)
 }
 
-/// The handshake tells of a certificate that it does not accept as of data that are invalid.
+/// Whether the error is about encryption. The TLS handshake reports a certificate that it does not accept as
+/// invalid data.
 fn is_of_tls(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,
@@ -224,7 +237,7 @@ fn describe(address: &MysqlAddress, error: MigrateError) -> OpenError {
         OpenError::Unknown { address, source: error.into() }
     } else if cause.is_some_and(is_of_tls) {
         OpenError::Tls { address, source: error.into() }
-    } else if cause.is_some_and(|error| Trouble::of(error) == Trouble::Connection) {
+    } else if cause.is_some_and(|error| Recovery::after(error) == Recovery::Reconnect) {
         OpenError::Away { address, source: error.into() }
     } else {
         OpenError::Failed { address, source: error.into() }

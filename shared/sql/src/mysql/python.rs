@@ -1,5 +1,5 @@
-//! Unfinished invocations that a Python deployment of the plugin has left in the same database: rows of Django's table
-//! `schedule_schedule`, which is only read.
+//! Unfinished invocations of a Python deployment of the plugin in the same database. They are rows of Django's
+//! table `schedule_schedule`, which is only read.
 
 use bk_plugin_core::JsonObject;
 use bk_plugin_core::clock::Timestamp;
@@ -9,8 +9,8 @@ use bk_plugin_core::store_error::StoreError;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::MysqlStore;
-use super::trouble::number;
+use super::backend::MysqlStore;
+use super::recovery::number;
 use crate::rows::{Unreadable, unreadable_record};
 
 const UNFINISHED: &str = "\
@@ -18,19 +18,19 @@ const UNFINISHED: &str = "\
            CAST(UNIX_TIMESTAMP(created_at) * 1000 AS SIGNED) AS created_at \
     FROM schedule_schedule WHERE state IN (2, 3) AND finish_at IS NULL ORDER BY created_at";
 
-/// The number of the database's error for a table that is not there.
+/// The database's error number for a table that does not exist.
 const NO_SUCH_TABLE: u16 = 1146;
 
-/// Why there is nothing to be read.
+/// Why no invocations of a Python deployment can be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PythonError {
-    /// No Python deployment has been here.
+    /// No Python deployment uses this database.
     #[error("there is no table schedule_schedule: the database is not that of a Python deployment")]
     NoTable,
     /// The database does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It does not answer as Django's.
+    /// The table is not as Django creates it.
     #[error("the invocations of the Python deployment cannot be read: {0}")]
     Database(#[source] sqlx::Error),
 }
@@ -46,7 +46,7 @@ struct ScheduleRow {
     created_at: i64,
 }
 
-/// What the column `data` holds, as JSON.
+/// The JSON in the column `data`.
 #[derive(Deserialize)]
 struct ScheduleData {
     inputs: JsonObject,
@@ -77,19 +77,19 @@ impl ScheduleRow {
     }
 }
 
-/// Python's storage is a dict before anything is stored.
+/// In Python, storage is an empty dict until something is stored.
 fn is_empty(storage: &Value) -> bool {
     storage.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 impl MysqlStore {
-    /// The invocations of a Python deployment that poll or wait for a callback, the oldest first, as records of this
-    /// framework; an error in place of each that cannot be read.
+    /// The invocations of a Python deployment that poll or wait for a callback, the oldest first, as records of
+    /// this framework. Each one that cannot be read is an error in its place.
     ///
     /// # Errors
     /// See [`PythonError`].
     pub async fn python_invocations(&self) -> Result<Vec<Result<Record, StoreError>>, PythonError> {
-        let mut reader = self.readers.lend().await?;
+        let mut reader = self.backend().readers.lend().await?;
         let rows: Vec<ScheduleRow> = match sqlx::query_as(UNFINISHED).fetch_all(&mut *reader).await {
             Ok(rows) => rows,
             Err(error) if number(&error) == Some(NO_SUCH_TABLE) => return Err(PythonError::NoTable),

@@ -1,22 +1,17 @@
-//! The queue: messages by the time they can be received.
+//! The statements of the queue: messages by the time at which they can be received.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::queue::{Delivery, Message, Queue};
-use bk_plugin_core::store_error::StoreError;
 use sqlx::QueryBuilder;
 use sqlx::mysql::{MySql, MySqlConnection};
 
-use super::MysqlStore;
 use super::statement::{portions, push_list};
-use crate::QueueDepth;
-use crate::client::LONGEST_DELAY;
-use crate::job::{Bury, Handle, MessageRow};
+use crate::message::{Handle, MessageRow};
+use crate::request::MoveToDeadLetters;
+use crate::store::QueueDepth;
 
-const BURY: &str = "\
+const INSERT_DEAD_LETTER: &str = "\
     INSERT INTO bk_plugin_dead_letters (message_id, receive_count, body, reason, buried_at) \
     SELECT id, receive_count, body, ?, ? FROM bk_plugin_messages WHERE id = ? AND receive_count = ?";
 
@@ -24,7 +19,7 @@ const VISIBLE: &str = "\
     SELECT id FROM bk_plugin_messages FORCE INDEX (by_visibility) \
     WHERE visible_at <= ? ORDER BY visible_at LIMIT ?";
 
-/// Whatever is hidden was received before; what was never received is delayed.
+/// A message that is not visible yet was either received, and is hidden, or never received, and is delayed.
 const DEPTH: &str = "\
     SELECT count(CASE WHEN visible_at <= ? THEN 1 END) AS due, \
            count(CASE WHEN visible_at > ? AND receive_count = 0 THEN 1 END) AS `delayed`, \
@@ -38,25 +33,6 @@ pub(super) struct NewMessage<'a> {
     pub(super) id: i64,
     pub(super) visible_at: Timestamp,
     pub(super) body: &'a str,
-}
-
-#[async_trait]
-impl Queue for MysqlStore {
-    async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
-        self.writer.send(message, delay).await
-    }
-
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        self.writer.receive(max, wait).await
-    }
-
-    async fn delete(&self, handle: &str) -> Result<(), StoreError> {
-        self.writer.delete(handle).await
-    }
-
-    fn longest_delay(&self) -> Duration {
-        LONGEST_DELAY
-    }
 }
 
 pub(super) async fn depth(reader: &mut MySqlConnection, now: Timestamp) -> Result<QueueDepth, sqlx::Error> {
@@ -82,7 +58,8 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// Nearly all have been received once, so a statement for each count is one or two.
+/// Deletes by one statement for each receive count. Nearly all messages have been received once, so there are one
+/// or two.
 pub(super) async fn delete(connection: &mut MySqlConnection, handles: &[Handle]) -> Result<(), sqlx::Error> {
     let mut by_count = BTreeMap::<i64, Vec<i64>>::new();
     for handle in handles {
@@ -100,13 +77,13 @@ pub(super) async fn delete(connection: &mut MySqlConnection, handles: &[Handle])
     Ok(())
 }
 
-pub(super) async fn bury(
+pub(super) async fn move_to_dead_letters(
     connection: &mut MySqlConnection,
-    burials: &[Bury],
+    dead_letters: &[MoveToDeadLetters],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    for Bury { handle, reason, .. } in burials {
-        sqlx::query(BURY)
+    for MoveToDeadLetters { handle, reason, .. } in dead_letters {
+        sqlx::query(INSERT_DEAD_LETTER)
             .bind(reason.as_str())
             .bind(now.as_millis())
             .bind(handle.id)
@@ -114,11 +91,12 @@ pub(super) async fn bury(
             .execute(&mut *connection)
             .await?;
     }
-    let handles: Vec<_> = burials.iter().map(|bury| bury.handle).collect();
+    let handles: Vec<_> = dead_letters.iter().map(|dead_letter| dead_letter.handle).collect();
     delete(connection, &handles).await
 }
 
-/// Up to `most` messages that everybody may receive at `now`. They are not locked: others see them, too.
+/// Up to `most` messages that any process may receive at `now`. They are not locked: other processes see them,
+/// too.
 pub(super) async fn visible(
     connection: &mut MySqlConnection,
     most: usize,
@@ -131,8 +109,8 @@ pub(super) async fn visible(
         .await
 }
 
-/// Takes the messages among `ids` that nobody else has taken, and hides them until `hidden_until`. One that
-/// was never received counts as due: it is this process's own, or was seen to be visible.
+/// Receives the messages among `ids` that no other process has received, and hides them until `hidden_until`. A
+/// message that was never received counts as due: it is this process's own, or [`visible`] has found it.
 pub(super) async fn claim(
     connection: &mut MySqlConnection,
     ids: &[i64],

@@ -1,4 +1,4 @@
-//! Connections that read: a few, and none that a silent server keeps.
+//! The connections that read. There are a few, and none waits without end for a server that has fallen silent.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, MySql, MySqlConnection, MySqlPool};
 
-use super::address::Session;
-use crate::writer::store_error;
+use super::session::SessionKind;
+use crate::store_error::store_error;
 
-/// Readers at the same time. They read one record each.
+/// Connections that read at the same time. Each reads one record.
 const MOST: u32 = 4;
 
 /// How long a reader waits for a connection.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// How long closing waits for those who read.
+/// How long closing waits for reads that are under way.
 const CLOSE_TIME: Duration = Duration::from_secs(10);
 
 pub(super) struct Readers(MySqlPool);
@@ -31,14 +31,14 @@ impl Readers {
                 .idle_timeout(Duration::from_mins(5))
                 .after_connect(|connection, _| {
                     Box::pin(async move {
-                        connection.execute(sqlx::raw_sql(Session::Reading.statements())).await.map(drop)
+                        connection.execute(sqlx::raw_sql(SessionKind::Reader.statements())).await.map(drop)
                     })
                 })
                 .connect_lazy_with(connect),
         )
     }
 
-    /// A connection, to be given back when nothing is outstanding on it.
+    /// Lends a connection. It is to be given back when no answer is outstanding on it.
     pub(super) async fn lend(&self) -> Result<Reader, StoreError> {
         let connection = self.0.acquire().await.map_err(store_error)?;
         Ok(Reader { connection, is_given_back: false })
@@ -51,8 +51,8 @@ impl Readers {
     }
 }
 
-/// A connection on loan. The pool asks a connection that comes back whether it lives, and waits for the answer
-/// without end; so one that is dropped in the middle of something is closed instead.
+/// A connection on loan. The pool pings a connection that comes back and waits for the answer without end, so one
+/// that is dropped while a read is under way is closed instead.
 pub(super) struct Reader {
     connection: PoolConnection<MySql>,
     is_given_back: bool,

@@ -1,13 +1,13 @@
 //! Statements of many rows.
 //!
-//! A statement is prepared once for each number of rows it is run with. So numbers of rows are powers of two:
+//! A statement is prepared once for each number of rows that it is run with. These numbers are powers of two, so
 //! there are few of them.
 
 use sqlx::mysql::MySql;
 use sqlx::{Encode, QueryBuilder, Type};
 
-/// Cuts rows into portions, each for one statement: a power of two of them, and together no more than `most`
-/// bytes, if one row is not more already.
+/// Cuts rows into portions, each for one statement: a power of two rows of together at most `most` bytes, or a
+/// single row that is larger.
 pub(super) fn portions<T>(mut rows: &[T], most: usize, bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut portions = Vec::new();
     while !rows.is_empty() {
@@ -23,7 +23,7 @@ pub(super) fn portions<T>(mut rows: &[T], most: usize, bytes: impl Fn(&T) -> usi
     portions
 }
 
-/// Adds `a, b, c, c` for `a, b, c`: what is in a list twice is in it.
+/// Adds `a, b, c, c` for `a, b, c`: a repeated value does not change what `IN` finds.
 pub(super) fn push_list<T>(query: &mut QueryBuilder<MySql>, values: impl IntoIterator<Item = T>)
 where
     T: Copy + for<'q> Encode<'q, MySql> + Type<MySql>,

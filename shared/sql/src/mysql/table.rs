@@ -1,27 +1,23 @@
-//! The invocation table.
+//! The statements of the invocation table.
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::ids::{LeaseToken, Receipt, TraceId};
-use bk_plugin_core::record::{Lease, Record, State};
-use bk_plugin_core::store_error::StoreError;
-use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
+use bk_plugin_core::ids::{Receipt, TraceId};
+use bk_plugin_core::record::State;
 use sqlx::mysql::{MySql, MySqlConnection};
 use sqlx::query_builder::Separated;
 use sqlx::{Acquire as _, QueryBuilder};
 
-use super::MysqlStore;
-use super::database::in_time;
 use super::statement::{portions, push_list};
-use crate::change::{self, Change, ChangeAnswer, Slot, Slots};
-use crate::client::closed;
+use crate::change::Change;
 use crate::rows::{EntryRow, HeadRow, NewEntry, NewRecord, RecordRow, StoredInbox, StoredRecord};
 use crate::rules::{Entry, Head};
+use crate::slot::Slot;
+use crate::transaction::{self, Records, Slots};
 
-/// The index is named because a list that is long beside a small table would be read as the whole table, and
-/// everybody else's rows be waited for.
+/// The index is named because MySQL would answer a list that is long beside a small table by a scan of the whole
+/// table, and wait for the rows that other processes have locked.
 const HEADS: &str = "\
     SELECT id, trace_id, state, invoke_count, deadline_at, deadline_run, owed, lease_token, lease_until, \
            consumed, finish_at, expires_at, call_size, storage_size, outputs_size, inbox_len \
@@ -48,9 +44,9 @@ const INSERT_INVOCATIONS: &str = "\
          inbox_len, consumed, finish_at, expires_at, call_size, storage_size, outputs_size, plugin_version, \
          created_at, err, storage, outputs) ";
 
-/// An INSERT of rows that are all there, which is how MySQL updates many rows to values of their own. What is
-/// NULL in a column that never is stays as it was. (MySQL 8 has a newer word for `VALUES()`, which the others
-/// do not know.)
+/// Makes an update of an INSERT of existing rows: that is how MySQL gives many rows values of their own. NULL in a
+/// column that never holds it leaves the column as it was. (MySQL 8 has a newer word for `VALUES()`, which the
+/// others do not know.)
 const OR_UPDATE: &str = "\
     ON DUPLICATE KEY UPDATE \
         state = VALUES(state), invoke_count = VALUES(invoke_count), deadline_at = VALUES(deadline_at), \
@@ -107,71 +103,15 @@ struct NumberedEntry {
     row: EntryRow,
 }
 
-#[async_trait]
-impl Table for MysqlStore {
-    async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
-        self.writer.create(record, inbox_len).await
-    }
-
-    async fn claim(
-        &self,
-        trace_id: &TraceId,
-        on: &ClaimOn,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<Claim, StoreError> {
-        self.writer.claim(trace_id, on, lease, now).await
-    }
-
-    async fn commit(
-        &self,
-        trace_id: &TraceId,
-        token: &LeaseToken,
-        commit: &Commit,
-    ) -> Result<Write, StoreError> {
-        self.writer.commit(trace_id, token, commit).await
-    }
-
-    async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError> {
-        self.writer.append(trace_id, append).await
-    }
-
-    async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError> {
-        self.writer.settle(trace_id).await
-    }
-
-    async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
-        let mut reader = self.readers.lend().await?;
-        let record = in_time(stored_record(&mut reader, trace_id)).await?;
-        reader.give_back();
-        record.map(StoredRecord::decode).transpose()
-    }
-
-    /// Several processes share the table: nobody can tell that the holder of a lease is dead.
-    fn keeps_leases(&self) -> bool {
-        true
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        if self.writer.is_closed() {
-            return Err(closed());
-        }
-        let ping = sqlx::query("SELECT id FROM bk_plugin_invocations LIMIT 1");
-        let mut reader = self.readers.lend().await?;
-        in_time(ping.fetch_optional(&mut *reader)).await?;
-        reader.give_back();
-        Ok(())
-    }
-}
-
-async fn stored_record(
+/// Reads a record.
+pub(super) async fn stored_record(
     reader: &mut MySqlConnection,
     trace_id: &TraceId,
 ) -> Result<Option<StoredRecord>, sqlx::Error> {
     let trace_ids = [trace_id.as_str()];
     let rows = record_rows(&mut *reader, &trace_ids).await?;
     let mut records = if rows.iter().any(|row| row.inbox_len > 0) {
-        // Record and inbox of one moment.
+        // Both statements see the same moment.
         let mut transaction = reader.begin().await?;
         let records = records(&mut transaction, &trace_ids).await?;
         transaction.rollback().await?;
@@ -182,7 +122,7 @@ async fn stored_record(
     Ok(records.remove(trace_id.as_str()))
 }
 
-/// Deletes up to `at_most` records whose time is over, and what belongs to them.
+/// Deletes up to `at_most` expired records, and the rows that belong to them.
 pub(super) async fn expire(
     connection: &mut MySqlConnection,
     now: Timestamp,
@@ -197,7 +137,7 @@ pub(super) async fn expire(
     if ids.is_empty() {
         return Ok(0);
     }
-    // Another process may delete the same ones, and a stub may be put off.
+    // Another process may be deleting the same records, and a callback may have put off the expiry of a stub.
     let mut locked = QueryBuilder::<MySql>::new(
         "SELECT id FROM bk_plugin_invocations FORCE INDEX (PRIMARY) WHERE expires_at <= ",
     );
@@ -223,38 +163,38 @@ pub(super) async fn expire(
     Ok(ids.len() as u64)
 }
 
-/// Makes changes. The answers are in the order of the changes. `packet`: bytes a statement may have.
-pub(super) async fn change(
-    connection: &mut MySqlConnection,
-    changes: &[Change],
-    limit: usize,
-    packet: usize,
-) -> Result<Vec<Result<ChangeAnswer, StoreError>>, sqlx::Error> {
-    if changes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut slots = load(connection, changes).await?;
-    let verdicts = change::apply(&mut slots, changes, limit);
-    Rows::of(&slots).write(connection, packet).await?;
-    let wanted: Vec<_> = change::wanted(changes, &verdicts).into_iter().collect();
-    let records = records(connection, &wanted).await?;
-    Ok(change::answers(changes, verdicts, &records, limit))
+/// The tables of records in the writer's transaction.
+pub(super) struct MysqlRecords<'c> {
+    pub(super) connection: &'c mut MySqlConnection,
+    /// Bytes that a statement may have.
+    pub(super) packet: usize,
 }
 
-/// Locks the records and reads their heads, then their inboxes, which nobody else writes now.
-async fn load<'a>(connection: &mut MySqlConnection, changes: &'a [Change]) -> Result<Slots<'a>, sqlx::Error> {
-    let mut slots = change::slots(changes);
-    let mut query = QueryBuilder::<MySql>::new(HEADS);
-    push_list(&mut query, slots.keys().copied());
-    query.push(") ORDER BY trace_id FOR UPDATE");
-    let heads: Vec<LockedHead> = query.build_query_as().fetch_all(&mut *connection).await?;
-    let with_inbox: Vec<_> = heads.iter().filter(|head| head.inbox_len > 0).map(|head| head.row.id).collect();
-    let mut inboxes = entries(connection, &with_inbox).await?;
-    for head in heads {
-        let inbox = inboxes.remove(&head.row.id).unwrap_or(Ok(Vec::new()));
-        change::fill(&mut slots, &head.row, inbox);
+impl Records for MysqlRecords<'_> {
+    /// Locks the records and reads their heads, then their inboxes: a process writes these only under the lock.
+    async fn load<'a>(&mut self, changes: &'a [Change]) -> Result<Slots<'a>, sqlx::Error> {
+        let mut slots = transaction::slots(changes);
+        let mut query = QueryBuilder::<MySql>::new(HEADS);
+        push_list(&mut query, slots.keys().copied());
+        query.push(") ORDER BY trace_id FOR UPDATE");
+        let heads: Vec<LockedHead> = query.build_query_as().fetch_all(&mut *self.connection).await?;
+        let with_inbox: Vec<_> =
+            heads.iter().filter(|head| head.inbox_len > 0).map(|head| head.row.id).collect();
+        let mut inboxes = entries(self.connection, &with_inbox).await?;
+        for head in heads {
+            let inbox = inboxes.remove(&head.row.id).unwrap_or(Ok(Vec::new()));
+            transaction::fill(&mut slots, &head.row, inbox);
+        }
+        Ok(slots)
     }
-    Ok(slots)
+
+    async fn save(&mut self, slots: &Slots<'_>) -> Result<(), sqlx::Error> {
+        Rows::of(slots).write(self.connection, self.packet).await
+    }
+
+    async fn read(&mut self, trace_ids: &[&str]) -> Result<HashMap<String, StoredRecord>, sqlx::Error> {
+        records(self.connection, trace_ids).await
+    }
 }
 
 async fn entries(
@@ -290,15 +230,15 @@ struct InvocationRow<'a> {
     head: &'a Head,
 }
 
-/// What is to be written, by statement. What belongs to a new row is known by its trace_id: its number is
-/// the database's to give.
+/// The rows to be written, by statement. The database numbers new rows of `bk_plugin_invocations`; rows that
+/// belong to them are kept by trace_id until then.
 #[derive(Default)]
 struct Rows<'a> {
     new: Vec<InvocationRow<'a>>,
     changed: Vec<InvocationRow<'a>>,
     calls: Vec<(Key<'a>, &'a NewRecord)>,
-    came: Vec<(Key<'a>, i64, &'a NewEntry)>,
-    went: Vec<(i64, i64)>,
+    added: Vec<(Key<'a>, i64, &'a NewEntry)>,
+    removed: Vec<(i64, i64)>,
 }
 
 /// The invocation that a row belongs to.
@@ -311,10 +251,8 @@ enum Key<'a> {
 impl<'a> Rows<'a> {
     fn of(slots: &'a Slots<'a>) -> Self {
         let mut rows = Self::default();
-        for (trace_id, slot) in slots {
-            if let Ok(slot @ Slot { head: Some(head), .. }) = slot {
-                rows.add(InvocationRow { trace_id, slot, head });
-            }
+        for (trace_id, slot, head) in transaction::existing(slots) {
+            rows.add(InvocationRow { trace_id, slot, head });
         }
         rows
     }
@@ -325,15 +263,15 @@ impl<'a> Rows<'a> {
         match key {
             Key::New(_) => self.new.push(row),
             Key::Stored(id) => {
-                let inbox_changed = !slot.came.is_empty() || !slot.went.is_empty();
+                let inbox_changed = !slot.added.is_empty() || !slot.removed.is_empty();
                 if slot.row_changed || slot.lease_changed || inbox_changed {
                     self.changed.push(row);
                 }
-                self.went.extend(slot.went.iter().map(|seq| (id, *seq)));
+                self.removed.extend(slot.removed.iter().map(|seq| (id, *seq)));
             }
         }
         self.calls.extend(slot.created.map(|new| (key, new)));
-        self.came.extend(slot.came.iter().map(|(seq, entry)| (key, *seq, *entry)));
+        self.added.extend(slot.added.iter().map(|(seq, entry)| (key, *seq, *entry)));
     }
 
     async fn write(&self, connection: &mut MySqlConnection, packet: usize) -> Result<(), sqlx::Error> {
@@ -354,7 +292,7 @@ impl<'a> Rows<'a> {
             });
             query.build().execute(&mut *connection).await?;
         }
-        for portion in portions(&self.came, packet, |(.., entry)| entry.data.len() + 128) {
+        for portion in portions(&self.added, packet, |(.., entry)| entry.data.len() + 128) {
             let mut query = QueryBuilder::<MySql>::new(INSERT_ENTRIES);
             let rows = portion.iter().map(|(key, seq, entry)| Ok((number(*key)?, seq, entry)));
             query.push_values(rows.collect::<Result<Vec<_>, sqlx::Error>>()?, |mut row, (id, seq, entry)| {
@@ -363,7 +301,7 @@ impl<'a> Rows<'a> {
             });
             query.build().execute(&mut *connection).await?;
         }
-        for portion in portions(&self.went, packet, |_| 32) {
+        for portion in portions(&self.removed, packet, |_| 32) {
             let mut query = QueryBuilder::<MySql>::new(DELETE_ENTRIES);
             let mut any = query.separated(" OR ");
             for (invocation, seq) in portion {
@@ -421,7 +359,7 @@ impl InvocationRow<'_> {
     }
 }
 
-/// The numbers that the database has given to new rows, by trace_id.
+/// The numbers of new rows, by trace_id.
 async fn numbers(
     connection: &mut MySqlConnection,
     new: &[InvocationRow<'_>],
@@ -460,9 +398,6 @@ async fn record_rows(
     connection: &mut MySqlConnection,
     trace_ids: &[&str],
 ) -> Result<Vec<NumberedRecord>, sqlx::Error> {
-    if trace_ids.is_empty() {
-        return Ok(Vec::new());
-    }
     let mut query = QueryBuilder::<MySql>::new(RECORDS);
     push_list(&mut query, trace_ids.iter().copied());
     query.push(")");

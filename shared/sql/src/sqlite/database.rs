@@ -1,4 +1,4 @@
-//! The connection that writes, and what one transaction does with it.
+//! The file as its only writer sees it: the connection, and the statements of one transaction.
 
 use std::fs::File;
 
@@ -6,47 +6,22 @@ use bk_plugin_core::clock::Timestamp;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{SqliteOptions, queue, table};
-use crate::writer::{Batch, Database, Done, Failure};
+use super::counters::Counters;
+use super::options::SqliteOptions;
+use super::queue;
+use super::table::{self, SqliteRecords};
+use crate::database::{Batch, Database, Done, Failure};
+use crate::transaction;
 
-/// It is not known when the next message is due: the next receive has to look.
+/// The time of the next message is unknown, so the next receive has to look.
 const LOOK: Option<Timestamp> = Some(Timestamp::from_millis(i64::MIN));
 
-/// The next free numbers. The writer is the only one who gives them out, so that it can write the rows of a
-/// transaction without asking for the number of each.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Counters {
-    pub(super) invocation: i64,
-    pub(super) entry: i64,
-    pub(super) message: i64,
-}
-
-impl Counters {
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        let (invocation, entry, message) = sqlx::query_as(
-            "SELECT (SELECT coalesce(max(id), 0) + 1 FROM invocations), \
-                    (SELECT coalesce(max(seq), 0) + 1 FROM inbox), \
-                    (SELECT coalesce(max(id), 0) + 1 FROM messages)",
-        )
-        .fetch_one(connection)
-        .await?;
-        Ok(Self { invocation, entry, message })
-    }
-}
-
-/// Hands out the number a counter stands at.
-pub(super) fn take(counter: &mut i64) -> i64 {
-    let number = *counter;
-    *counter += 1;
-    number
-}
-
-/// The file, as its only writer has it.
+/// The connection that writes, with what the writer knows of the file.
 pub(super) struct SqliteFile {
     connection: SqliteConnection,
     counters: Counters,
     options: SqliteOptions,
-    /// No message can be received before then; `None`: there is none.
+    /// The earliest time at which a message can be received; `None`: there is no message.
     next_due: Option<Timestamp>,
     lock: File,
 }
@@ -77,7 +52,7 @@ impl SqliteFile {
         Ok(done)
     }
 
-    /// Also returns when the next message is due.
+    /// Everything between BEGIN and COMMIT. Also returns when the next message is due.
     async fn work(
         &mut self,
         batch: &Batch,
@@ -87,19 +62,20 @@ impl SqliteFile {
         let connection = &mut self.connection;
         let mut next_due = batch.sends.iter().map(|send| send.due_at).chain(self.next_due).min();
         let mut done = Done::default();
-        for expire in &batch.expiries {
-            done.expired.push(table::expire(connection, expire.now, expire.at_most).await?);
+        for expiry in &batch.expiries {
+            done.expired.push(table::expire(connection, expiry.now, expiry.at_most).await?);
         }
+        let mut records = SqliteRecords { connection, counters: &mut self.counters };
         let limit = self.options.largest_record;
-        done.changes = table::change(connection, &batch.changes, &mut self.counters, limit).await?;
+        done.changes = transaction::change(&mut records, &batch.changes, limit).await?;
         queue::send(connection, &batch.sends, &mut self.counters).await?;
         let handles: Vec<_> = batch.deletes.iter().map(|delete| delete.handle).collect();
         queue::delete(connection, &handles).await?;
-        queue::bury(connection, &batch.burials, now).await?;
+        queue::move_to_dead_letters(connection, &batch.dead_letters, now).await?;
         if wanted > 0 {
             let hidden_until = now + self.options.visibility_timeout;
             done.received = queue::receive(connection, wanted, now, hidden_until).await?;
-            // All that was asked for: there may be more.
+            // A full result: there may be more.
             let exhausted = done.received.len() < wanted;
             next_due = if exhausted { queue::next_due(connection).await? } else { Some(now) };
         }
@@ -119,9 +95,9 @@ impl Database for SqliteFile {
                 Ok(done)
             }
             Err(failure) => {
-                // After some errors SQLite has rolled back already; then this fails, and that is well.
+                // After some errors SQLite has rolled back already; then this statement fails, which is fine.
                 self.statement("ROLLBACK").await.ok();
-                // Whatever is in the queue now, the next receive looks.
+                // What the queue holds is unknown, so the next receive has to look.
                 self.next_due = LOOK;
                 Err(failure)
             }

@@ -11,20 +11,23 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqlitePool};
 
-use super::database::{Counters, SqliteFile};
-use super::{Durability, SqliteOptions, SqliteStore, queue};
-use crate::client::Client;
-use crate::writer::{MOST_JOBS, Writer};
+use super::backend::{SqliteBackend, SqliteStore};
+use super::counters::Counters;
+use super::database::SqliteFile;
+use super::options::{Durability, SqliteOptions};
+use super::queue;
+use crate::database::MOST_REQUESTS;
+use crate::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Readers at the same time. They read one record each, mostly from memory.
+/// Connections that read. Each reads one record at a time, mostly from memory.
 const READERS: u32 = 2;
 
 /// Why a file cannot be opened. Each message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder of the file is not there and cannot be made.
+    /// The folder of the file does not exist and cannot be created.
     #[error("cannot create the folder {} for the database: {source}. Create it, or choose another path", folder.display())]
     Folder {
         /// The folder.
@@ -48,13 +51,13 @@ pub enum OpenError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There is something at the path that is no file.
+    /// The path is that of a folder.
     #[error("{} is a folder, not a database file. Choose the path of a file", path.display())]
     IsFolder {
         /// The path.
         path: PathBuf,
     },
-    /// The file is damaged, or is not a database at all.
+    /// The file is damaged, or is not a database.
     #[error("{} is damaged or is no SQLite database: {source}. Restore a backup, or move the file away to begin with an empty one", path.display())]
     Corrupt {
         /// The file.
@@ -73,7 +76,7 @@ pub enum OpenError {
         /// The latest schema this program knows.
         known: i64,
     },
-    /// Anything else: the disk is full, for example.
+    /// Any other error: the disk is full, for example.
     #[error("cannot open the database {}: {source}. Check the disk, then try again", path.display())]
     Failed {
         /// The file.
@@ -84,8 +87,21 @@ pub enum OpenError {
     },
 }
 
-/// Opens the store; see [`SqliteStore::open`].
-pub(super) async fn open(path: &Path, options: SqliteOptions) -> Result<SqliteStore, OpenError> {
+impl SqliteStore {
+    /// Opens the file, and creates it and the folders above it if they do not exist.
+    ///
+    /// Until it is closed, the store belongs to this process alone. The process that had it before is gone, so its
+    /// leases are removed and the messages that it had received can be received at once; their receive counts
+    /// stay.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
+        open(path.as_ref(), options).await
+    }
+}
+
+async fn open(path: &Path, options: SqliteOptions) -> Result<SqliteStore, OpenError> {
     make_folder(path)?;
     if path.is_dir() {
         return Err(OpenError::IsFolder { path: path.to_owned() });
@@ -97,15 +113,15 @@ pub(super) async fn open(path: &Path, options: SqliteOptions) -> Result<SqliteSt
     let counters = match prepared {
         Ok(counters) => counters,
         Err(error) => {
-            // Without this the log of a file that was not accepted would stay beside it.
+            // Otherwise the log of a file that was not accepted would stay beside it.
             connection.close().await.ok();
             return Err(describe_migration(path, error));
         }
     };
     let clock = options.clock.clone();
     let file = SqliteFile::new(connection, counters, options, lock);
-    let writer = Client::new(Writer::start(file, clock.clone()), clock);
-    Ok(SqliteStore { path: path.to_owned(), writer, readers: readers(connect) })
+    let backend = SqliteBackend::new(path.to_owned(), readers(connect));
+    Ok(SqliteStore::new(Writer::start(file, clock.clone()), clock, backend))
 }
 
 fn make_folder(path: &Path) -> Result<(), OpenError> {
@@ -113,8 +129,8 @@ fn make_folder(path: &Path) -> Result<(), OpenError> {
     std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })
 }
 
-/// Takes the file for this process. SQLite's own locks are per transaction and would let a second process in
-/// between. The lock file stays when the process ends; the lock does not, however it ends.
+/// Locks the file for this process. SQLite's own locks last for one transaction and would let a second process in
+/// between. When the process ends, in whatever way, the lock is released; the lock file stays.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -145,21 +161,21 @@ fn connect_options(path: &Path, durability: Durability) -> SqliteConnectOptions 
         .synchronous(synchronous)
         .foreign_keys(true)
         .pragma("temp_store", "MEMORY")
-        // Pages of the log: 16 MiB. Copying them into the file less often costs fewer flushes.
+        // Pages of the log, 16 MiB: the longer the log, the fewer flushes for copying it into the file.
         .pragma("wal_autocheckpoint", "4000")
-        // The log goes back to that many bytes after it had to grow.
+        // Bytes that the log is cut to after it had to grow.
         .pragma("journal_size_limit", "67108864")
-        // KiB of pages kept in memory, for each connection.
+        // 16 MiB of pages in memory for each connection.
         .pragma("cache_size", "-16384")
-        // Only a person with a SQLite shell can be in the way.
+        // Only a person with a SQLite shell can hold the file's lock.
         .busy_timeout(Duration::from_secs(2))
-        // A result is handed over whole, not row by row from thread to thread.
-        .row_buffer_size(2 * MOST_JOBS)
+        // A result goes from SQLite's thread to this one as a whole, not row by row.
+        .row_buffer_size(2 * MOST_REQUESTS)
         .disable_statement_logging()
 }
 
 fn readers(connect: SqliteConnectOptions) -> SqlitePool {
-    // Nothing is done while nobody reads: no connection is tested, replaced or taken down by time.
+    // An idle pool does no work: it tests, replaces and closes no connection.
     SqlitePoolOptions::new()
         .max_connections(READERS)
         .idle_timeout(None)
@@ -168,7 +184,7 @@ fn readers(connect: SqliteConnectOptions) -> SqlitePool {
         .connect_lazy_with(connect.create_if_missing(false).read_only(true))
 }
 
-/// Brings the schema up to date and takes over what the process before has left.
+/// Brings the schema up to date and releases what the process before had leased and received.
 async fn prepare(
     connection: &mut SqliteConnection,
     options: &SqliteOptions,
@@ -192,7 +208,7 @@ fn known() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// Finds the words for an error of SQLite, by its primary result code.
+/// Chooses the [`OpenError`] for an error of SQLite, by its primary result code.
 fn describe(path: &Path, error: sqlx::Error) -> OpenError {
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
@@ -205,7 +221,7 @@ fn describe(path: &Path, error: sqlx::Error) -> OpenError {
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
         .and_then(|code| code.parse::<i32>().ok())
-        // The higher bytes say more exactly what happened.
+        // The higher bytes are details.
         .map(|code| code & 0xff);
     match code {
         Some(BUSY | LOCKED) => OpenError::Locked { path },
@@ -222,7 +238,7 @@ mod tests {
     use super::*;
     use crate::sqlite::table;
 
-    /// Permission bits do not stop root, so the error is made by a connection that may only read.
+    /// Permission bits do not stop root, so a read-only connection provokes the error.
     #[tokio::test]
     async fn a_refused_write_is_told_as_read_only() {
         let folder = tempfile::tempdir().unwrap();
@@ -236,10 +252,10 @@ mod tests {
         assert!(told.to_string().contains("a.db"), "{told}");
     }
 
-    /// Each statement finds its rows by an index, however many there are. Only rows that came as a parameter
-    /// are gone through one by one; SQLite lists them as a virtual table.
+    /// Each statement finds its rows by an index, however many rows there are. It scans only the rows of its
+    /// parameter, which SQLite lists as a virtual table.
     #[tokio::test]
-    async fn no_statement_goes_through_a_whole_table() {
+    async fn no_statement_scans_a_whole_table() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         MIGRATIONS.run(&mut connection).await.unwrap();
         for statement in table::STATEMENTS.into_iter().chain(queue::STATEMENTS) {

@@ -1,18 +1,14 @@
-//! The queue: messages by the time they can be received.
+//! The statements of the queue: messages by the time at which they can be received.
 
-use std::time::Duration;
-
-use async_trait::async_trait;
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::queue::{Delivery, Message, Queue};
-use bk_plugin_core::store_error::StoreError;
+use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
-use super::SqliteStore;
-use super::database::{Counters, take};
-use super::table::parameter;
-use crate::client::LONGEST_DELAY;
-use crate::job::{Bury, Handle, MessageRow, Send};
+use super::counters::{Counters, next_number};
+use super::parameter::parameter;
+use crate::message::{Handle, MessageRow};
+use crate::request::{MoveToDeadLetters, SendMessage};
+use crate::store::QueueDepth;
 
 const RELEASE_ALL: &str = "UPDATE messages SET visible_at = ?1 WHERE receive_count > 0 AND visible_at > ?1";
 
@@ -20,13 +16,13 @@ const SEND: &str = "\
     INSERT INTO messages (id, visible_at, receive_count, body) \
     SELECT value ->> 0, value ->> 1, 0, value ->> 2 FROM json_each(?1)";
 
-/// With CROSS JOIN, SQLite keeps to that order: one look-up a handle.
+/// CROSS JOIN makes SQLite keep this order: one look-up for each handle.
 const DELETE: &str = "\
     DELETE FROM messages WHERE id IN (\
         SELECT messages.id FROM json_each(?1) AS gone CROSS JOIN messages \
         ON messages.id = gone.value ->> 0 AND messages.receive_count = gone.value ->> 1)";
 
-const BURY: &str = "\
+const INSERT_DEAD_LETTER: &str = "\
     INSERT INTO dead_letters (message_id, receive_count, body, reason, buried_at) \
     SELECT id, receive_count, body, ?3, ?4 FROM messages WHERE id = ?1 AND receive_count = ?2";
 
@@ -40,38 +36,19 @@ const HIDE: &str = "\
 
 const NEXT_DUE: &str = "SELECT min(visible_at) FROM messages";
 
-/// Whatever is hidden was received before; what was never received is delayed.
-pub(super) const DEPTH: &str = "\
+/// A message that is not visible yet was either received, and is hidden, or never received, and is delayed.
+const DEPTH: &str = "\
     SELECT count(*) FILTER (WHERE visible_at <= ?1) AS due, \
            count(*) FILTER (WHERE visible_at > ?1 AND receive_count = 0) AS delayed, \
            count(*) FILTER (WHERE visible_at > ?1 AND receive_count > 0) AS in_flight, \
            (SELECT count(*) FROM dead_letters) AS dead_letters \
     FROM messages";
 
-/// The statements that are run over and over.
+/// The statements of the hot path.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, BURY, DUE, HIDE, NEXT_DUE];
+pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, INSERT_DEAD_LETTER, DUE, HIDE, NEXT_DUE];
 
-#[async_trait]
-impl Queue for SqliteStore {
-    async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
-        self.writer.send(message, delay).await
-    }
-
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        self.writer.receive(max, wait).await
-    }
-
-    async fn delete(&self, handle: &str) -> Result<(), StoreError> {
-        self.writer.delete(handle).await
-    }
-
-    fn longest_delay(&self) -> Duration {
-        LONGEST_DELAY
-    }
-}
-
-/// Makes the messages that somebody was working on visible: nobody is any more.
+/// Makes all received messages visible again: the process that received them is gone.
 pub(super) async fn release_all(
     connection: &mut SqliteConnection,
     now: Timestamp,
@@ -79,9 +56,13 @@ pub(super) async fn release_all(
     sqlx::query(RELEASE_ALL).bind(now.as_millis()).execute(connection).await.map(drop)
 }
 
+pub(super) async fn depth(readers: &SqlitePool, now: Timestamp) -> Result<QueueDepth, sqlx::Error> {
+    sqlx::query_as(DEPTH).bind(now.as_millis()).fetch_one(readers).await
+}
+
 pub(super) async fn send(
     connection: &mut SqliteConnection,
-    sends: &[Send],
+    sends: &[SendMessage],
     counters: &mut Counters,
 ) -> Result<(), sqlx::Error> {
     if sends.is_empty() {
@@ -89,7 +70,7 @@ pub(super) async fn send(
     }
     let rows: Vec<_> = sends
         .iter()
-        .map(|send| (take(&mut counters.message), send.due_at.as_millis(), send.body.as_str()))
+        .map(|send| (next_number(&mut counters.message), send.due_at.as_millis(), send.body.as_str()))
         .collect();
     sqlx::query(SEND).bind(parameter(&rows)?).execute(connection).await.map(drop)
 }
@@ -102,13 +83,13 @@ pub(super) async fn delete(connection: &mut SqliteConnection, handles: &[Handle]
     sqlx::query(DELETE).bind(parameter(&gone)?).execute(connection).await.map(drop)
 }
 
-pub(super) async fn bury(
+pub(super) async fn move_to_dead_letters(
     connection: &mut SqliteConnection,
-    burials: &[Bury],
+    dead_letters: &[MoveToDeadLetters],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    for Bury { handle, reason, .. } in burials {
-        sqlx::query(BURY)
+    for MoveToDeadLetters { handle, reason, .. } in dead_letters {
+        sqlx::query(INSERT_DEAD_LETTER)
             .bind(handle.id)
             .bind(handle.receive_count)
             .bind(reason.as_str())
@@ -116,11 +97,11 @@ pub(super) async fn bury(
             .execute(&mut *connection)
             .await?;
     }
-    let handles: Vec<_> = burials.iter().map(|bury| bury.handle).collect();
+    let handles: Vec<_> = dead_letters.iter().map(|dead_letter| dead_letter.handle).collect();
     delete(connection, &handles).await
 }
 
-/// Takes up to `wanted` due messages, the one due first in front, and hides them until `hidden_until`.
+/// Receives up to `wanted` due messages, the earliest first, and hides them until `hidden_until`.
 pub(super) async fn receive(
     connection: &mut SqliteConnection,
     wanted: usize,
@@ -140,7 +121,7 @@ pub(super) async fn receive(
     Ok(rows)
 }
 
-/// When the next message can be received.
+/// The time at which the next message can be received.
 pub(super) async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
     let at: Option<i64> = sqlx::query_scalar(NEXT_DUE).fetch_one(connection).await?;
     Ok(at.map(Timestamp::from_millis))

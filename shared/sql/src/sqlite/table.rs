@@ -1,23 +1,21 @@
-//! The invocation table. The rows of a statement travel as one JSON array.
+//! The statements of the invocation table. The rows of a statement are one parameter, a JSON array.
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::ids::{LeaseToken, TraceId};
-use bk_plugin_core::record::{Lease, Record, State};
-use bk_plugin_core::store_error::StoreError;
-use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::record::State;
 use serde::Serialize;
+use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
-use super::SqliteStore;
-use super::database::{Counters, take};
-use crate::change::{self, Change, ChangeAnswer, Slot, Slots};
-use crate::client::closed;
+use super::counters::{Counters, next_number};
+use super::parameter::parameter;
+use crate::change::Change;
 use crate::rows::{HeadRow, RecordRow, StoredInbox, StoredRecord};
 use crate::rules::{Entry, Head};
-use crate::writer::store_error;
+use crate::slot::Slot;
+use crate::transaction::{self, Records, Slots};
 
 const RECORDS: &str = "\
     SELECT i.trace_id, i.plugin_version, i.state, i.invoke_count, c.inputs, c.context, \
@@ -79,7 +77,7 @@ const EXPIRE: &str = "\
     DELETE FROM invocations WHERE id IN (\
         SELECT id FROM invocations WHERE expires_at <= ?1 AND state IN (?2, ?3, ?4) LIMIT ?5)";
 
-/// The statements that are run over and over.
+/// The statements of the hot path.
 #[cfg(test)]
 pub(super) const STATEMENTS: [&str; 10] = [
     RECORDS,
@@ -123,56 +121,17 @@ impl HeadWithInbox {
     }
 }
 
-#[async_trait]
-impl Table for SqliteStore {
-    async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
-        self.writer.create(record, inbox_len).await
-    }
-
-    async fn claim(
-        &self,
-        trace_id: &TraceId,
-        on: &ClaimOn,
-        lease: &Lease,
-        now: Timestamp,
-    ) -> Result<Claim, StoreError> {
-        self.writer.claim(trace_id, on, lease, now).await
-    }
-
-    async fn commit(
-        &self,
-        trace_id: &TraceId,
-        token: &LeaseToken,
-        commit: &Commit,
-    ) -> Result<Write, StoreError> {
-        self.writer.commit(trace_id, token, commit).await
-    }
-
-    async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError> {
-        self.writer.append(trace_id, append).await
-    }
-
-    async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError> {
-        self.writer.settle(trace_id).await
-    }
-
-    async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
-        let wanted = parameter(&[trace_id.as_str()]).map_err(store_error)?;
-        let row: Option<RecordWithInbox> =
-            sqlx::query_as(RECORDS).bind(wanted).fetch_optional(&self.readers).await.map_err(store_error)?;
-        row.map(|row| StoredRecord::from(row).decode()).transpose()
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        if self.writer.is_closed() {
-            return Err(closed());
-        }
-        let sql = "SELECT EXISTS (SELECT 1 FROM invocations)";
-        sqlx::query(sql).execute(&self.readers).await.map(drop).map_err(store_error)
-    }
+/// Reads a record.
+pub(super) async fn stored_record(
+    readers: &SqlitePool,
+    trace_id: &TraceId,
+) -> Result<Option<StoredRecord>, sqlx::Error> {
+    let wanted = parameter(&[trace_id.as_str()])?;
+    let row: Option<RecordWithInbox> = sqlx::query_as(RECORDS).bind(wanted).fetch_optional(readers).await?;
+    Ok(row.map(StoredRecord::from))
 }
 
-/// Deletes up to `at_most` records whose time is over; what belongs to them goes with them.
+/// Deletes up to `at_most` expired records, and by foreign keys the rows that belong to them.
 pub(super) async fn expire(
     connection: &mut SqliteConnection,
     now: Timestamp,
@@ -186,36 +145,34 @@ pub(super) async fn expire(
     Ok(query.bind(at_most).execute(connection).await?.rows_affected())
 }
 
-/// Makes changes. The answers are in the order of the changes.
-pub(super) async fn change(
-    connection: &mut SqliteConnection,
-    changes: &[Change],
-    counters: &mut Counters,
-    limit: usize,
-) -> Result<Vec<Result<ChangeAnswer, StoreError>>, sqlx::Error> {
-    if changes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut slots = load(connection, changes).await?;
-    let verdicts = change::apply(&mut slots, changes, limit);
-    Rows::of(&slots, counters)?.write(connection).await?;
-    let wanted: Vec<_> = change::wanted(changes, &verdicts).into_iter().collect();
-    let records = records(connection, &wanted).await?;
-    Ok(change::answers(changes, verdicts, &records, limit))
+/// The tables of records in the writer's transaction.
+pub(super) struct SqliteRecords<'c> {
+    pub(super) connection: &'c mut SqliteConnection,
+    pub(super) counters: &'c mut Counters,
 }
 
-async fn load<'a>(
-    connection: &mut SqliteConnection,
-    changes: &'a [Change],
-) -> Result<Slots<'a>, sqlx::Error> {
-    let mut slots = change::slots(changes);
-    let wanted: Vec<_> = slots.keys().collect();
-    let rows: Vec<HeadWithInbox> =
-        sqlx::query_as(HEADS).bind(parameter(&wanted)?).fetch_all(connection).await?;
-    for head in rows {
-        change::fill(&mut slots, &head.row, head.entries());
+impl Records for SqliteRecords<'_> {
+    async fn load<'a>(&mut self, changes: &'a [Change]) -> Result<Slots<'a>, sqlx::Error> {
+        let mut slots = transaction::slots(changes);
+        let wanted: Vec<_> = slots.keys().collect();
+        let rows: Vec<HeadWithInbox> =
+            sqlx::query_as(HEADS).bind(parameter(&wanted)?).fetch_all(&mut *self.connection).await?;
+        for head in rows {
+            transaction::fill(&mut slots, &head.row, head.entries());
+        }
+        Ok(slots)
     }
-    Ok(slots)
+
+    async fn save(&mut self, slots: &Slots<'_>) -> Result<(), sqlx::Error> {
+        Rows::of(slots, self.counters)?.write(self.connection).await
+    }
+
+    async fn read(&mut self, trace_ids: &[&str]) -> Result<HashMap<String, StoredRecord>, sqlx::Error> {
+        let wanted = parameter(trace_ids)?;
+        let rows: Vec<RecordWithInbox> =
+            sqlx::query_as(RECORDS).bind(wanted).fetch_all(&mut *self.connection).await?;
+        Ok(rows.into_iter().map(|record| (record.row.trace_id.clone(), record.into())).collect())
+    }
 }
 
 /// A row of `invocations`; the statements take it apart by these names.
@@ -241,7 +198,7 @@ struct InvocationRow<'a> {
 /// A row of `calls`: invocation, inputs, context, caller, finish callback, trace.
 type CallRow<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
-/// What is to be written, by statement.
+/// The rows to be written, by statement.
 #[derive(Default)]
 struct Rows<'a> {
     new: Vec<InvocationRow<'a>>,
@@ -249,17 +206,15 @@ struct Rows<'a> {
     calls: Vec<CallRow<'a>>,
     leased: Vec<(i64, &'a str, i64)>,
     freed: Vec<i64>,
-    came: Vec<(i64, i64, &'a str, &'a str, &'a str)>,
-    went: Vec<i64>,
+    added: Vec<(i64, i64, &'a str, &'a str, &'a str)>,
+    removed: Vec<i64>,
 }
 
 impl<'a> Rows<'a> {
     fn of(slots: &'a Slots<'a>, counters: &mut Counters) -> Result<Self, sqlx::Error> {
         let mut rows = Self::default();
-        for (trace_id, slot) in slots {
-            if let Ok(slot @ Slot { head: Some(head), .. }) = slot {
-                rows.add(trace_id, slot, head, counters)?;
-            }
+        for (trace_id, slot, head) in transaction::existing(slots) {
+            rows.add(trace_id, slot, head, counters)?;
         }
         Ok(rows)
     }
@@ -271,7 +226,7 @@ impl<'a> Rows<'a> {
         head: &'a Head,
         counters: &mut Counters,
     ) -> Result<(), sqlx::Error> {
-        let id = slot.id.unwrap_or_else(|| take(&mut counters.invocation));
+        let id = slot.id.unwrap_or_else(|| next_number(&mut counters.invocation));
         if slot.row_changed {
             let rows = if slot.id.is_some() { &mut self.changed } else { &mut self.new };
             rows.push(InvocationRow::of(id, trace_id, slot, head)?);
@@ -286,24 +241,24 @@ impl<'a> Rows<'a> {
             Some(lease) => self.leased.push((id, lease.token.as_str(), lease.until.as_millis())),
             None => self.freed.push(id),
         }
-        let came = slot.came.iter().map(|(_, entry)| {
-            let seq = take(&mut counters.entry);
+        let added = slot.added.iter().map(|(_, entry)| {
+            let seq = next_number(&mut counters.entry);
             (seq, id, entry.receipt.as_str(), entry.callback_id.as_str(), entry.data.as_str())
         });
-        self.came.extend(came);
-        self.went.extend(&slot.went);
+        self.added.extend(added);
+        self.removed.extend(&slot.removed);
         Ok(())
     }
 
-    /// Rows others refer to go first.
+    /// Writes the rows, first those that others refer to.
     async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         execute(connection, INSERT_INVOCATIONS, &self.new).await?;
         execute(connection, UPDATE_INVOCATIONS, &self.changed).await?;
         execute(connection, INSERT_CALLS, &self.calls).await?;
         execute(connection, PUT_LEASES, &self.leased).await?;
         execute(connection, DELETE_LEASES, &self.freed).await?;
-        execute(connection, INSERT_ENTRIES, &self.came).await?;
-        execute(connection, DELETE_ENTRIES, &self.went).await
+        execute(connection, INSERT_ENTRIES, &self.added).await?;
+        execute(connection, DELETE_ENTRIES, &self.removed).await
     }
 }
 
@@ -338,22 +293,4 @@ async fn execute<T: Serialize>(
         return Ok(());
     }
     sqlx::query(sql).bind(parameter(rows)?).execute(connection).await.map(drop)
-}
-
-/// Rows as the one parameter of a statement, for `json_each`.
-pub(super) fn parameter<T: Serialize>(rows: &[T]) -> Result<String, sqlx::Error> {
-    serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
-}
-
-/// Records by trace_id.
-async fn records(
-    connection: &mut SqliteConnection,
-    trace_ids: &[&str],
-) -> Result<HashMap<String, StoredRecord>, sqlx::Error> {
-    if trace_ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows: Vec<RecordWithInbox> =
-        sqlx::query_as(RECORDS).bind(parameter(trace_ids)?).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|record| (record.row.trace_id.clone(), record.into())).collect())
 }

@@ -14,7 +14,7 @@ use local_mysql::MariaDb;
 
 pub(crate) const NOW: Duration = Duration::ZERO;
 
-/// Long enough for anything that does come.
+/// Long enough for any message that is on its way.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) struct Fixture {
@@ -56,7 +56,7 @@ impl Fixture {
         lease
     }
 
-    /// Asks again until the store answers, as the engine does.
+    /// Repeats the call until the store answers, as the engine does.
     pub(crate) async fn patiently<T>(&self, ask: impl AsyncFn(&MysqlStore) -> Result<T, StoreError>) -> T {
         for _ in 0..400 {
             match ask(&self.store).await {
@@ -72,7 +72,7 @@ pub(crate) fn message() -> Message {
     Message::Finish(Finish { attempt: 3, ..Finish::first(TraceId::random()) })
 }
 
-/// One message, if it comes.
+/// Receives one message and deletes it.
 pub(crate) async fn receive_one(store: &MysqlStore) -> Message {
     let mut deliveries = store.receive(1, SOON).await.unwrap();
     let delivery = deliveries.pop().expect("a message comes");

@@ -50,7 +50,8 @@ async fn ten_processes_may_start_at_once() {
     works(&server).await;
 }
 
-/// What is left is what MySQL had committed by then: some of the tables, and a migration that did not succeed.
+/// A killed migration leaves what MySQL had committed by then: some of the tables, and a migration that did not
+/// succeed.
 #[tokio::test]
 async fn a_migration_that_was_killed_is_run_again() {
     let server = MariaDb::start().await;
@@ -58,7 +59,7 @@ async fn a_migration_that_was_killed_is_run_again() {
     server.execute("DROP TABLE plugin.bk_plugin_messages, plugin.bk_plugin_dead_letters").await;
     server.execute("UPDATE plugin.bk_plugin_migrations SET success = FALSE").await;
     works(&server).await;
-    // Or it was killed before it came to the first table.
+    // The process may also be killed before it creates the first table.
     server.execute("DROP DATABASE plugin").await;
     server.execute("CREATE DATABASE plugin").await;
     works(&server).await;
@@ -80,7 +81,7 @@ async fn a_newer_schema_is_refused_whether_it_is_complete_or_not() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_is_told_so() {
+async fn each_refusal_has_an_error_of_its_own() {
     let server = MariaDb::start().await;
     let address = |database: &str, password: &str| {
         let port = server.url().rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap();
@@ -99,7 +100,7 @@ async fn whoever_may_not_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_waited_for() {
+async fn opening_waits_for_a_database_that_is_down() {
     let mut server = MariaDb::start().await;
     let address = server.address();
     server.stop();

@@ -1,4 +1,5 @@
-//! What the queue promises beyond the contract: several processes on it, own messages without a look, rest.
+//! What the queue promises beyond the contract: it serves several processes, a process's own messages come without
+//! a look, and a process that waits asks seldom.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,14 +11,14 @@ use bk_plugin_sql::{QueueDepth, Store as _};
 
 use crate::fixture::{Fixture, NOW, SOON, message, receive_one};
 
-/// Statements that look for messages of others show in the plan of none of the server's counters, so all are
-/// counted: a process that waits runs a look and a COMMIT now and then, and nothing else.
+/// The server does not count looks apart from other statements, so all are counted: a process that waits runs a
+/// look and a COMMIT now and then, and nothing else.
 #[tokio::test]
 async fn a_process_that_waits_asks_ever_more_seldom() {
     let fixture = Fixture::new().await;
     let store = fixture.store.clone();
     let receiver = tokio::spawn(async move { store.receive(1, SOON).await });
-    // By then the pauses are as long as they become.
+    // By then the pauses have reached their longest.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before = fixture.server.count_of("Com_stmt_execute").await;
     let (began, pause) = (Instant::now(), Duration::from_secs(3));
@@ -29,14 +30,14 @@ async fn a_process_that_waits_asks_ever_more_seldom() {
     receiver.abort();
 }
 
-/// It is claimed by its number when it is due; nobody has looked for it.
+/// The process receives it by its number when it is due, without a look.
 #[tokio::test]
 async fn a_message_of_ones_own_comes_when_it_is_due() {
     let fixture = Fixture::new().await;
     let store = fixture.store.clone();
     let receiver = tokio::spawn(async move { store.receive(1, SOON).await.unwrap() });
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // The looks are a second apart by now; whoever had to wait for one would be late by half of it.
+    // The looks are a second apart by now: a message that had to wait for one would be late by half a second.
     let mut lateness = Vec::new();
     let sent = message();
     fixture.store.send(&sent, NOW).await.unwrap();
@@ -74,7 +75,7 @@ async fn messages_of_a_process_that_has_died_come_to_others() {
     assert_eq!(receive_one(&fixture.store).await, sent);
 }
 
-/// With messages that are theirs and messages that are nobody's, received by both as fast as they can.
+/// Both receive as fast as they can: their own messages, and those of a process that does not receive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_processes_never_receive_the_same_message() {
     const EACH: usize = 300;

@@ -15,7 +15,7 @@ use crate::fixture::Fixture;
 
 const MIB: usize = 1024 * 1024;
 
-/// In portions, by two processes at once, and nothing is left in any table.
+/// Records are deleted in portions, by two processes at once, and nothing is left in any table.
 #[tokio::test]
 async fn what_expires_goes_with_all_that_belongs_to_it() {
     let fixture = Fixture::new().await;
@@ -64,7 +64,7 @@ async fn every_character_and_every_digit_comes_back() {
     assert_eq!(fixture.read(&record.trace_id).await, record);
 }
 
-/// Twice over the smallest packet that MySQL 5.7 has by default, and one at its limit.
+/// The states are together twice as large as a packet of MySQL 5.7 is by default.
 #[tokio::test]
 async fn states_of_a_mebibyte_go_through_small_packets() {
     let fixture = Fixture::with(&["--max-allowed-packet=4M"], MysqlOptions::default()).await;
@@ -74,7 +74,7 @@ async fn states_of_a_mebibyte_go_through_small_packets() {
         let record = record.await;
         claims.push((record.trace_id.clone(), fixture.leased(&record.trace_id).await));
     }
-    // All at once: together they are more than a packet takes.
+    // All commits are made at once, so that they are in one transaction.
     let commits: Vec<_> = claims
         .iter()
         .map(|(trace_id, lease)| {
@@ -100,7 +100,7 @@ async fn states_of_a_mebibyte_go_through_small_packets() {
     }
 }
 
-/// It is told, is not tried for ever, and harms nobody else's.
+/// The caller gets an error at once, and other callers' changes are made.
 #[tokio::test]
 async fn what_no_packet_takes_is_too_large() {
     let options = MysqlOptions { largest_record: 64 * MIB, ..MysqlOptions::default() };
@@ -126,7 +126,7 @@ async fn what_no_packet_takes_is_too_large() {
     assert_eq!(Some(fixture.read(&record.trace_id).await.storage), largest.storage);
 }
 
-/// Both find no record and write one: one of them has to see the other's.
+/// Both find no record and write one, so one of them must see the other's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_processes_that_create_the_same_record() {
     let fixture = Fixture::new().await;
@@ -155,7 +155,7 @@ async fn two_processes_that_create_the_same_record() {
     }
 }
 
-/// Each takes a step by turns, both append all the time: nothing is lost, nothing comes twice.
+/// Both append callbacks all the time: none is lost, none is there twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_processes_that_write_the_same_records() {
     let fixture = Fixture::new().await;
@@ -187,9 +187,9 @@ async fn two_processes_that_write_the_same_records() {
     }
 }
 
-/// Every statement finds its rows by an index. MariaDB says so for those that it has a plan of.
+/// Every statement finds its rows by an index, so it does not lock any others.
 #[tokio::test]
-async fn a_claim_does_not_wait_for_somebody_elses_rows() {
+async fn a_claim_does_not_wait_for_other_rows() {
     let fixture = Fixture::new().await;
     let held = fixture.invocation(State::Poll).await.trace_id;
     let free = fixture.invocation(State::Poll).await.trace_id;
@@ -201,7 +201,7 @@ async fn a_claim_does_not_wait_for_somebody_elses_rows() {
         .await
         .unwrap();
     fixture.leased(&free).await;
-    // Whoever reads does not wait either.
+    // Reads do not wait for locks at all.
     assert!(!fixture.read(&held).await.owed);
     holding.rollback().await.unwrap();
 }

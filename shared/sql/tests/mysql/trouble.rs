@@ -1,4 +1,4 @@
-//! A server that goes away, comes back, stands still, or takes no writes; others that are in the way.
+//! A server that goes down, comes back, hangs, or is read-only; transactions that conflict.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn an_answered_write_outlives_a_killed_server() {
     assert_eq!(receive_one(&fixture.store).await, sent);
 }
 
-/// Whoever asks on gets every change made once; leases stay.
+/// A caller that retries has every change made once; leases stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn work_goes_on_after_restarts_in_the_middle_of_it() {
     let mut fixture = Fixture::new().await;
@@ -70,7 +70,7 @@ async fn work_goes_on_after_restarts_in_the_middle_of_it() {
     assert!(matches!(refused, bk_plugin_core::table::Claim::Refused(Some(_))), "the lease is still there");
 }
 
-/// The connection breaks between two transactions: nobody notices.
+/// The connection breaks between two transactions, and no caller notices.
 #[tokio::test]
 async fn a_connection_that_was_cut_while_idle_costs_nothing() {
     let fixture = Fixture::new().await;
@@ -89,7 +89,7 @@ async fn a_connection_that_was_cut_while_idle_costs_nothing() {
     }
 }
 
-/// As after a failover, when the old primary has become a replica.
+/// This happens after a failover, when the old primary has become a replica.
 #[tokio::test]
 async fn a_server_that_is_read_only_is_unavailable_until_it_is_not() {
     let fixture = Fixture::new().await;
@@ -104,7 +104,7 @@ async fn a_server_that_is_read_only_is_unavailable_until_it_is_not() {
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_is_given_up() {
+async fn a_server_that_hangs_is_given_up() {
     let fixture = Fixture::new().await;
     let record = fixture.invocation(State::Callback).await;
     fixture.server.freeze();
@@ -117,17 +117,17 @@ async fn a_server_that_stands_still_is_given_up() {
     assert_eq!(fixture.read(&record.trace_id).await, record);
 }
 
-/// Somebody locks two records in the order that the store does not lock them in. One of the two is rolled back;
-/// the store begins again.
+/// Another transaction locks two records in the opposite order of the store's. The server rolls one of the two
+/// back, and the store retries.
 #[tokio::test]
-async fn a_deadlock_is_begun_again() {
+async fn a_deadlock_is_retried() {
     let fixture = Fixture::new().await;
     let mut trace_ids =
         [fixture.invocation(State::Poll).await.trace_id, fixture.invocation(State::Poll).await.trace_id];
     trace_ids.sort();
     let [first, second] = trace_ids;
     let mut connection = fixture.server.connect().await;
-    // Whoever has written more is not the victim.
+    // The server does not roll back the transaction that has written more.
     sqlx::raw_sql("CREATE TABLE heavy (n INT); INSERT INTO heavy VALUES (1), (2), (3)")
         .execute(&mut connection)
         .await
@@ -136,7 +136,7 @@ async fn a_deadlock_is_begun_again() {
     let mut other = sqlx::Connection::begin(&mut connection).await.unwrap();
     sqlx::query("UPDATE heavy SET n = n + 1").execute(&mut *other).await.unwrap();
     sqlx::query(lock).bind(second.as_str()).execute(&mut *other).await.unwrap();
-    // Both are asked for before the writer has its turn, so they are one transaction.
+    // Both requests are made before the writer task runs, so they are in one transaction.
     let asked: Vec<_> = [&first, &second]
         .map(|trace_id| {
             let (store, trace_id) = (fixture.store.clone(), trace_id.clone());
@@ -154,9 +154,9 @@ async fn a_deadlock_is_begun_again() {
     }
 }
 
-/// It waits as long as the session's time-out, then it begins again, and in the end says so.
+/// The store waits for the session's time-out, retries, and gives up in the end.
 #[tokio::test]
-async fn a_lock_that_is_never_given_free_is_unavailable() {
+async fn a_lock_that_is_never_released_is_unavailable() {
     let fixture = Fixture::new().await;
     let trace_id = fixture.invocation(State::Poll).await.trace_id;
     let mut connection = fixture.server.connect().await;
@@ -173,7 +173,7 @@ async fn a_lock_that_is_never_given_free_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_failing_job_does_not_fail_its_neighbours() {
+async fn a_failing_request_does_not_fail_its_neighbours() {
     let fixture = Fixture::new().await;
     let bad = fixture.invocation(State::Poll).await.trace_id;
     fixture

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::memory::ManualClock;
 use bk_plugin_core::record::{Lease, Record, State};
 use bk_plugin_core::table::{ClaimOn, Table};
 use bk_plugin_sql::Store as _;
@@ -15,38 +16,35 @@ use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 use contract::sample::{START, applied, granted, lease, record};
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
-use tokio::sync::watch;
 
-/// A clock that stands still until it is moved.
-pub(crate) struct ManualClock {
-    now: watch::Sender<Timestamp>,
-    /// How often somebody asked for the time.
-    pub(crate) asked: AtomicUsize,
+/// A manual clock that counts how often it is read.
+#[derive(Default)]
+pub(crate) struct CountingClock {
+    clock: ManualClock,
+    pub(crate) reads: AtomicUsize,
 }
 
-impl ManualClock {
+impl CountingClock {
     pub(crate) fn advance(&self, duration: Duration) {
-        self.now.send_modify(|now| *now = *now + duration);
+        self.clock.advance(duration);
     }
 }
 
 #[async_trait]
-impl Clock for ManualClock {
+impl Clock for CountingClock {
     fn now(&self) -> Timestamp {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        *self.now.borrow()
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.clock.now()
     }
 
     async fn sleep(&self, duration: Duration) {
-        let mut now = self.now.subscribe();
-        let until = *now.borrow() + duration;
-        now.wait_for(|now| *now >= until).await.unwrap();
+        self.clock.sleep(duration).await;
     }
 }
 
 pub(crate) struct Fixture {
     pub(crate) store: Arc<SqliteStore>,
-    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<CountingClock>,
     pub(crate) options: SqliteOptions,
     pub(crate) folder: TempDir,
 }
@@ -54,7 +52,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock { now: watch::Sender::new(START), asked: AtomicUsize::new(0) });
+        let clock = Arc::new(CountingClock::default());
         let options = SqliteOptions {
             visibility_timeout: Duration::from_secs(30),
             largest_record: 10_000,
@@ -79,7 +77,7 @@ impl Fixture {
         self.store = Arc::new(SqliteStore::open(self.path(), self.options.clone()).await.unwrap());
     }
 
-    /// A connection to the file beside the store's.
+    /// A connection to the file besides the store's.
     pub(crate) async fn connect(&self) -> SqliteConnection {
         SqliteConnection::connect(self.path().to_str().unwrap()).await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! Many changes in one transaction leave what the same changes leave one by one, in some order.
+//! Many changes in one transaction have the result of the same changes made one by one, in some order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
 
-/// Changes are made to few records with few callbacks, so that they meet.
+/// The few records and callbacks that all changes are about, so that the changes conflict.
 struct World {
     trace_ids: [TraceId; 2],
     entries: Vec<InboxEntry>,
@@ -62,8 +62,8 @@ impl World {
     }
 }
 
-/// What was asked at the same time, each with what became of it, and the record that is left. What was too
-/// large had no effect and is left out.
+/// Operations on one record that were asked for concurrently, with their answers, and the record before them. An
+/// operation that was too large had no effect and is left out.
 #[derive(Default)]
 struct Round {
     history: History,
@@ -76,7 +76,7 @@ impl Round {
         self.history.push(Call { client, operation, answer, began: client as u64, ended: 1000 });
     }
 
-    /// Checks the round, and begins the next one.
+    /// Checks the round and begins the next one.
     fn end(&mut self, trace_id: &TraceId, after: Option<Box<Record>>) {
         let read = Answer::Read(after.clone());
         self.history.push(Call {
@@ -86,7 +86,7 @@ impl Round {
             began: 1001,
             ended: 1002,
         });
-        // Nothing is taken for granted of the order of callbacks: they are few, and come again.
+        // The order of callbacks is not checked: there are few of them, and each is appended several times.
         let specification = OneRecord::new(trace_id.clone(), &[]);
         let verdict = checker::check(&specification, self.before.clone(), &self.history);
         let told = || checker::explain(&specification, self.before.clone(), &self.history, &verdict);
@@ -103,7 +103,7 @@ async fn one_transaction_or_many() {
         let (world, mut dice) = (World::new(), Dice::new(seed));
         let mut rounds = [Round::default(), Round::default()];
         for _ in 0..4 {
-            // On one thread all of them are waiting before the writer has its turn.
+            // On one thread all requests are made before the writer task runs.
             let tasks: Vec<_> = (0..12)
                 .map(|_| {
                     let which = dice.roll(2);

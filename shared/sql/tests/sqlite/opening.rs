@@ -26,7 +26,7 @@ async fn failure(path: &Path) -> OpenError {
 }
 
 #[tokio::test]
-async fn everything_is_there_again_and_nobody_is_at_work() {
+async fn everything_is_there_again_and_no_lease_is_held() {
     let mut fixture = Fixture::new().await;
     let record = fixture.invocation(State::Poll).await;
     fixture.leased(&record.trace_id).await;
@@ -47,7 +47,7 @@ async fn everything_is_there_again_and_nobody_is_at_work() {
     assert_eq!(after.len(), 1, "the one in flight comes at once, the delayed one does not");
     assert_eq!(after[0].receive_count, 2);
 
-    // Numbers go on where they were: nothing is written over.
+    // The counters continue where they were, so no row is overwritten.
     let other = fixture.invocation(State::Poll).await.trace_id;
     applied(fixture.store.append(&other, &early(&entry(json!(2)))).await.unwrap());
     assert_eq!(fixture.read(&stub).await.inbox[0].data, json!(1));
@@ -88,7 +88,7 @@ async fn a_second_owner_is_turned_away() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_left_alone() {
+async fn a_file_that_is_not_a_database_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");
     let text = "these are notes, not a database; ".repeat(100);
@@ -102,7 +102,7 @@ async fn a_damaged_database_is_refused() {
     let fixture = Fixture::new().await;
     fixture.store.close().await;
     let mut bytes = std::fs::read(fixture.path()).unwrap();
-    // The header is whole, what comes after it is not.
+    // Only the header is intact.
     bytes[100..].fill(0x5a);
     std::fs::write(fixture.path(), bytes).unwrap();
     assert!(matches!(failure(&fixture.path()).await, OpenError::Corrupt { .. }));
@@ -140,7 +140,7 @@ async fn a_newer_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn a_folder_is_no_file_and_a_file_no_folder() {
+async fn a_folder_is_not_a_file_and_a_file_not_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(failure(folder.path()).await, OpenError::IsFolder { .. }));
     let file = folder.path().join("file");
@@ -148,7 +148,7 @@ async fn a_folder_is_no_file_and_a_file_no_folder() {
     assert!(matches!(failure(&file.join("a.db")).await, OpenError::Folder { .. }));
 }
 
-/// Nobody can make a file there, not even root.
+/// No user can create a file there, not even root.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_place_that_cannot_be_written_is_refused() {

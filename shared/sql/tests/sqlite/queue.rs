@@ -1,4 +1,5 @@
-//! What the queue promises beyond the contract: an order, rest while there is nothing to do, waking at once.
+//! What the queue promises beyond the contract: an order, no work while it is idle, and receivers that wake up at
+//! once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,11 +46,11 @@ async fn a_waiting_receive_does_nothing_and_wakes_at_once() {
         (deliveries.len(), Instant::now())
     });
     settle().await;
-    let asked = fixture.clock.asked.load(Ordering::Relaxed);
+    let reads = fixture.clock.reads.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(
-        fixture.clock.asked.load(Ordering::Relaxed),
-        asked,
+        fixture.clock.reads.load(Ordering::Relaxed),
+        reads,
         "an idle queue does not look at the clock"
     );
 
@@ -65,7 +66,7 @@ async fn the_machines_clock_wakes_a_receive_in_time() {
     let mut fixture = Fixture::new().await;
     fixture.options.clock = Arc::new(SystemClock);
     fixture.reopen().await;
-    // A machine that is busy may be late, though not each time.
+    // A busy machine may be late, but not every time.
     let mut in_time = false;
     for _ in 0..5 {
         fixture.store.send(&message(), Duration::from_millis(150)).await.unwrap();
@@ -156,7 +157,7 @@ async fn a_message_that_cannot_be_read_is_put_aside() {
     assert_eq!(dead, [("garbage".to_owned(), 1), (r#"{"kind":"of a later version"}"#.to_owned(), 1)]);
 }
 
-/// Lets the other tasks and the database get to where they wait.
+/// Gives the other tasks and the database time to get to where they wait.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(60)).await;
 }

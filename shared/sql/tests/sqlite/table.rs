@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::fixture::Fixture;
 
-/// In portions, and nothing is left in any table of the file.
+/// Records are deleted in portions, and nothing is left in any table of the file.
 #[tokio::test]
 async fn what_expires_goes_with_all_that_belongs_to_it() {
     let fixture = Fixture::new().await;

@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::fixture::Fixture;
 
-/// Sends many messages at once, one of which the database does not take.
+/// Sends many messages at once, one of which the database refuses.
 async fn one_bad_send(action: &str) {
     let fixture = Fixture::new().await;
     let bad = TraceId::random();
@@ -42,7 +42,7 @@ async fn one_bad_send(action: &str) {
 }
 
 #[tokio::test]
-async fn a_failing_job_does_not_fail_its_neighbours() {
+async fn a_failing_request_does_not_fail_its_neighbours() {
     one_bad_send("ABORT").await;
 }
 

@@ -1,5 +1,4 @@
-//! Table and queue in a MariaDB database.
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
+//! The contract of the ports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,31 +9,30 @@ use bk_plugin_core::memory::ManualClock;
 use bk_plugin_core::queue::Queue;
 use bk_plugin_core::table::Table;
 use bk_plugin_sql::Store as _;
-use bk_plugin_sql::mysql::{MysqlOptions, MysqlStore};
+use bk_plugin_sql::mysql::MysqlOptions;
 use contract::{QueueStore, TableStore};
-use local_mysql::MariaDb;
+
+use crate::fixture::Fixture;
 
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 const LARGEST_RECORD: usize = 10_000;
 
+/// A store with a clock that the case moves.
 struct Mysql {
-    store: Arc<MysqlStore>,
+    fixture: Fixture,
     clock: Arc<ManualClock>,
-    /// Gone after the case.
-    _server: MariaDb,
 }
 
 impl Mysql {
     async fn new() -> Self {
-        let (server, clock) = (MariaDb::start().await, Arc::new(ManualClock::default()));
+        let clock = Arc::new(ManualClock::default());
         let options = MysqlOptions {
             visibility_timeout: VISIBILITY_TIMEOUT,
             largest_record: LARGEST_RECORD,
             clock: clock.clone(),
             ..MysqlOptions::default()
         };
-        let store = Arc::new(MysqlStore::open(&server.address(), options).await.unwrap());
-        Self { store, clock, _server: server }
+        Self { fixture: Fixture::with(&[], options).await, clock }
     }
 }
 
@@ -45,7 +43,7 @@ impl TableStore for Mysql {
     }
 
     fn table(&self) -> Arc<dyn Table> {
-        self.store.clone()
+        self.fixture.store.clone()
     }
 
     fn largest_record(&self) -> usize {
@@ -53,7 +51,7 @@ impl TableStore for Mysql {
     }
 
     async fn delete_expired(&self, now: Timestamp) -> bool {
-        while self.store.delete_expired(now, 100).await.unwrap() > 0 {}
+        while self.fixture.store.delete_expired(now, 100).await.unwrap() > 0 {}
         true
     }
 }
@@ -65,7 +63,7 @@ impl QueueStore for Mysql {
     }
 
     fn queue(&self) -> Arc<dyn Queue> {
-        self.store.clone()
+        self.fixture.store.clone()
     }
 
     async fn advance(&self, duration: Duration) {

@@ -1,0 +1,69 @@
+//! Requests to the writer.
+
+use std::time::Duration;
+
+use bk_plugin_core::clock::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::change::Change;
+use crate::message::{Handle, MessageRow};
+use crate::reply::Reply;
+
+pub(crate) enum Request {
+    Change(Change),
+    Send(SendMessage),
+    Delete(DeleteMessage),
+    MoveToDeadLetters(MoveToDeadLetters),
+    Receive(ReceiveMessages),
+    DeleteExpired(DeleteExpired),
+    Close(oneshot::Sender<()>),
+}
+
+impl Request {
+    /// Bytes that it adds to a transaction.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Change(change) => change.size(),
+            Self::Send(send) => send.body.len(),
+            Self::Delete(_)
+            | Self::MoveToDeadLetters(_)
+            | Self::Receive(_)
+            | Self::DeleteExpired(_)
+            | Self::Close(_) => 0,
+        }
+    }
+}
+
+/// Stores a message.
+pub(crate) struct SendMessage {
+    pub(crate) body: String,
+    pub(crate) due_at: Timestamp,
+    pub(crate) reply: Reply<()>,
+}
+
+/// Removes a received message.
+pub(crate) struct DeleteMessage {
+    pub(crate) handle: Handle,
+    pub(crate) reply: Reply<()>,
+}
+
+/// Takes a message that cannot be read out of the queue and keeps it with the dead letters.
+pub(crate) struct MoveToDeadLetters {
+    pub(crate) handle: Handle,
+    pub(crate) reason: String,
+    pub(crate) reply: Reply<()>,
+}
+
+/// Receives up to `max` messages; waits up to `wait` for the first.
+pub(crate) struct ReceiveMessages {
+    pub(crate) max: usize,
+    pub(crate) wait: Duration,
+    pub(crate) reply: Reply<Vec<MessageRow>>,
+}
+
+/// Deletes up to `at_most` records that have expired at `now`.
+pub(crate) struct DeleteExpired {
+    pub(crate) now: Timestamp,
+    pub(crate) at_most: u32,
+    pub(crate) reply: Reply<u64>,
+}

@@ -1,0 +1,93 @@
+//! The port `Table`.
+
+use async_trait::async_trait;
+use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::record::{Lease, Record};
+use bk_plugin_core::store_error::StoreError;
+use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
+
+use super::SqlStore;
+use crate::backend::Backend;
+use crate::change::{Change, ChangeKind};
+use crate::request::Request;
+use crate::rows::{NewEntry, NewRecord, NewStep, StoredRecord};
+use crate::store_error::closed;
+
+#[async_trait]
+impl<B: Backend> Table for SqlStore<B> {
+    async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
+        let new = Box::new(NewRecord::of(record)?);
+        self.write(&record.trace_id, ChangeKind::Create { new, inbox_len }).await
+    }
+
+    async fn claim(
+        &self,
+        trace_id: &TraceId,
+        on: &ClaimOn,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
+        let kind = ChangeKind::Claim { on: on.clone(), lease: lease.clone(), now };
+        let (applied, record) = self.change(trace_id, kind).await?;
+        match record {
+            // By the end of the transaction another claim may have found this lease expired.
+            Some(record) if applied => {
+                Ok(Claim::Granted(Box::new(Record { lease: Some(lease.clone()), ..*record })))
+            }
+            record => Ok(Claim::Refused(record)),
+        }
+    }
+
+    async fn commit(
+        &self,
+        trace_id: &TraceId,
+        token: &LeaseToken,
+        commit: &Commit,
+    ) -> Result<Write, StoreError> {
+        let new = Box::new(NewStep::of(commit)?);
+        self.write(trace_id, ChangeKind::Commit { token: token.clone(), new }).await
+    }
+
+    async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError> {
+        self.write(trace_id, ChangeKind::Append(NewEntry::of(append)?)).await
+    }
+
+    async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError> {
+        self.write(trace_id, ChangeKind::Settle).await.map(drop)
+    }
+
+    async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
+        let record = self.backend.read(trace_id).await?;
+        record.map(StoredRecord::decode).transpose()
+    }
+
+    fn keeps_leases(&self) -> bool {
+        B::KEEPS_LEASES
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        if self.writer.is_closed() {
+            return Err(closed());
+        }
+        self.backend.ping().await
+    }
+}
+
+impl<B> SqlStore<B> {
+    async fn write(&self, trace_id: &TraceId, kind: ChangeKind) -> Result<Write, StoreError> {
+        let (applied, record) = self.change(trace_id, kind).await?;
+        Ok(if applied { Write::Applied } else { Write::Refused(record) })
+    }
+
+    /// Returns whether the change was applied, and the record if the answer holds it.
+    async fn change(
+        &self,
+        trace_id: &TraceId,
+        kind: ChangeKind,
+    ) -> Result<(bool, Option<Box<Record>>), StoreError> {
+        let trace_id = trace_id.clone();
+        let answer = self.writer.ask(|reply| Request::Change(Change { trace_id, kind, reply })).await?;
+        Ok((answer.applied, answer.record.map(StoredRecord::decode).transpose()?))
+    }
+}
