@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    bk_plugin_server::main(bk_plugins::project())
+    bk_plugin_server::main(bk_plugins::project)
 }

@@ -6,7 +6,8 @@ use bk_plugin_core::ids::{CallbackId, TraceId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Error, Result, without_values};
+use crate::error::{Error, Result};
+use crate::from_json::from_json;
 
 /// Why `execute` is run.
 #[derive(Debug, Clone)]
@@ -56,15 +57,10 @@ impl Callback {
     /// was there.
     #[track_caller]
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        let parsed = serde_path_to_error::deserialize(self.data.as_ref());
         // No closure: it would be the place of the error.
-        match parsed {
+        match from_json(self.data.as_ref()) {
             Ok(parsed) => Ok(parsed),
-            Err(error) => {
-                let (at, what) = (error.path().to_string(), without_values(error.inner()));
-                let place = if at == "." { String::new() } else { format!("{at}: ") };
-                Err(Error::unexpected(format!("the callback's body does not fit: {place}{what}")))
-            }
+            Err(said) => Err(Error::unexpected(format!("the callback's body does not fit: {said}"))),
         }
     }
 }

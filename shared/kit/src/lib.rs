@@ -46,6 +46,8 @@
 mod context;
 mod error;
 mod event;
+mod from_json;
+mod make_project;
 mod next;
 mod plugin;
 pub mod prelude;

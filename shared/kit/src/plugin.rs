@@ -6,10 +6,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::context::PluginContext;
 use crate::error::Result;
+use crate::from_json::from_json;
 use crate::next::Next;
+use crate::validation::{Model, ModelError};
 use crate::version_number;
 
 /// One version of a plugin.
@@ -69,10 +72,24 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     label = "inputs derive `Deserialize` and `JsonSchema`",
     note = "write `#[derive(Deserialize, JsonSchema)]` above `{Self}`, and above the types of its fields"
 )]
-pub trait Inputs: DeserializeOwned + JsonSchema + Send {}
+// No supertraits: for an associated type the compiler would name these instead of the cure above.
+pub trait Inputs: Sized + Send {
+    #[doc(hidden)]
+    fn model() -> Result<Model, ModelError>;
+    #[doc(hidden)]
+    fn read(values: Value) -> Result<Self, String>;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: DeserializeOwned + JsonSchema + Send> Inputs for T {}
+impl<T: DeserializeOwned + JsonSchema + Send> Inputs for T {
+    fn model() -> Result<Model, ModelError> {
+        Model::of::<T>()
+    }
+
+    fn read(values: Value) -> Result<Self, String> {
+        from_json(values)
+    }
+}
 
 /// Types that can be the context inputs of a plugin: all that derive `Deserialize` and `JsonSchema`.
 #[diagnostic::on_unimplemented(

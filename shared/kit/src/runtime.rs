@@ -3,6 +3,7 @@
 
 pub use crate::context::{PluginContext, StepFacts, StepHost};
 pub use crate::error::UnexpectedError;
+pub use crate::make_project::{Async, Blocking, MakeProject, MaybeProject};
 pub use crate::registry::{AllowedScope, AuthorRoutes, Registry};
 pub use crate::validation::{Invalid, Model, ModelError, Problem};
 pub use crate::version::{Failure, Models, StepInput, StepOutcome, StepState, Version, panic_text};

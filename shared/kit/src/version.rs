@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::{PluginContext, StepFacts};
-use crate::error::without_values;
+use crate::from_json::from_json;
 use crate::next::Next;
-use crate::plugin::{Meta, Plugin};
+use crate::plugin::{Inputs as _, Meta, Plugin};
 use crate::validation::{Invalid, Model, ModelError};
 
 /// The models of a version: what `detail` shows and what calls are checked against.
@@ -106,7 +106,7 @@ pub(crate) struct Typed<P> {
 impl<P: Plugin> Typed<P> {
     pub(crate) fn new(plugin: Result<P, String>) -> Result<Self, ModelError> {
         let models = Models {
-            inputs: Model::of::<P::Inputs>()?,
+            inputs: P::Inputs::model()?,
             context_inputs: Model::of::<<P::Context as PluginContext>::ContextInputs>()?,
             outputs: Model::of::<<P::Context as PluginContext>::Outputs>()?,
         };
@@ -114,11 +114,11 @@ impl<P: Plugin> Typed<P> {
     }
 
     async fn run(&self, input: StepInput) -> StepOutcome {
-        let inputs = match typed("inputs", &self.models.inputs, input.inputs) {
+        let inputs = match checked("inputs", &self.models.inputs, input.inputs, P::Inputs::read) {
             Ok(inputs) => inputs,
             Err(message) => return StepOutcome::Invalid(message),
         };
-        let data = match typed("context", &self.models.context_inputs, input.context) {
+        let data = match checked("context", &self.models.context_inputs, input.context, from_json) {
             Ok(data) => data,
             Err(message) => return StepOutcome::Invalid(message),
         };
@@ -174,19 +174,16 @@ impl<P: Plugin> Version for Typed<P> {
 }
 
 /// Checks, coerces and reads the values of a call; the message has the reference's prefix.
-fn typed<T: DeserializeOwned>(what: &str, model: &Model, values: JsonObject) -> Result<T, String> {
+fn checked<T>(
+    what: &str,
+    model: &Model,
+    values: JsonObject,
+    read: impl FnOnce(Value) -> Result<T, String>,
+) -> Result<T, String> {
     let invalid = |reason: &dyn Display| format!("{what} validation error: {reason}");
     let values = model.check(values).map_err(|error: Invalid| invalid(&error))?;
     // The model is looser than the type where an author's own Deserialize asks for more.
-    from_json(Value::Object(values)).map_err(|said| invalid(&said))
-}
-
-/// Reads JSON as the author's type. The message names the place, and no value.
-fn from_json<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let (at, what) = (error.path().to_string(), without_values(error.inner()));
-        if at == "." { what } else { format!("{at}: {what}") }
-    })
+    read(Value::Object(values)).map_err(|said| invalid(&said))
 }
 
 fn storage_from_json<T: DeserializeOwned + Default>(stored: Value) -> Result<T, String> {

@@ -12,10 +12,12 @@ use bk_plugin_aws::{Clients, ClientsError};
 use bk_plugin_core::clock::SystemClock;
 use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
 use bk_plugin_engine::{Engine, EngineParts};
-use bk_plugin_kit::{Project, ProjectErrors};
+use bk_plugin_kit::ProjectErrors;
+use bk_plugin_kit::runtime::{MakeProject, Registry};
 use bk_plugin_service::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_service::protocol::{self, Description, Endpoint, ProtocolSettings, Service};
 use bk_plugin_service::settings::{Reader, SettingErrors, Settings};
+use bk_plugin_service::tls;
 use lambda_runtime::{Error as RuntimeError, LambdaEvent, service_fn};
 use secrecy::ExposeSecret;
 use tracing::Instrument as _;
@@ -31,6 +33,9 @@ pub enum StartError {
     /// Settings that cannot be.
     #[error("settings are wrong: {0}")]
     Settings(#[from] SettingErrors),
+    /// The author's function did not make the project; the words are the author's.
+    #[error("{0}")]
+    Author(String),
     /// The project cannot be served.
     #[error("the plugin project is wrong: {0}")]
     Project(#[from] ProjectErrors),
@@ -53,7 +58,7 @@ pub enum StartError {
 
 /// `invoke`: first steps, `plugin_api_dispatch` and the author's own routes; and `meta`, which comes here with a slash
 /// at its end (`template.yaml` says why).
-pub fn invoke(project: Project) -> ExitCode {
+pub fn invoke<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     run(async {
         let (service, metrics) = service(project).await?;
         let routes = protocol::invoke_routes(&service).merge(protocol::meta_routes(service.description()));
@@ -62,7 +67,7 @@ pub fn invoke(project: Project) -> ExitCode {
 }
 
 /// `callback`: third parties' callbacks, and `schedule`.
-pub fn callback(project: Project) -> ExitCode {
+pub fn callback<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     run(async {
         let (service, metrics) = service(project).await?;
         let routes = protocol::callback_routes(&service).merge(protocol::schedule_routes(&service));
@@ -71,7 +76,7 @@ pub fn callback(project: Project) -> ExitCode {
 }
 
 /// `meta`: what the plugin is. It is given no store, and no secret.
-pub fn meta(project: Project) -> ExitCode {
+pub fn meta<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     run(async {
         let lookup = |name: &str| std::env::var(name).ok();
         let mut reader = Reader::new(&lookup);
@@ -79,14 +84,15 @@ pub fn meta(project: Project) -> ExitCode {
         let metrics = Metrics::install(&reader);
         let settings = Settings::read_public(&mut reader);
         let settings = reader.finish(settings)?;
-        let description = Description::new(Arc::new(project.build()?), settings, Arc::new(SystemClock));
+        let description =
+            Description::new(registry(project, &settings.app_code).await?, settings, Arc::new(SystemClock));
         let routes = protocol::meta_routes(&description).merge(protocol::document_routes(&description));
         serve(protocol::endpoint(&description, routes), metrics).await
     })
 }
 
 /// `poll-tick`: what the queue asks for.
-pub fn poll_tick(project: Project) -> ExitCode {
+pub fn poll_tick<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     run(async {
         let parts = Parts::new(project).await?;
         let lookup = |name: &str| std::env::var(name).ok();
@@ -117,7 +123,7 @@ struct Parts {
 }
 
 impl Parts {
-    async fn new(project: Project) -> Result<Self, StartError> {
+    async fn new<Kind>(project: impl MakeProject<Kind>) -> Result<Self, StartError> {
         let environment = |name: &str| std::env::var(name).ok();
         let mut reader = Reader::new(&environment);
         log::install(&mut reader);
@@ -158,7 +164,7 @@ impl Parts {
         };
         let queue = Arc::new(SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay));
         let engine = Engine::new(EngineParts {
-            registry: Arc::new(project.build()?),
+            registry: registry(project, &settings.app_id).await?,
             table: Arc::new(DynamoDbTable::new(clients.dynamodb(), store.table)),
             queue: queue.clone(),
             clock: Arc::new(SystemClock),
@@ -174,7 +180,7 @@ impl Parts {
     }
 }
 
-async fn service(project: Project) -> Result<(Arc<Service>, Metrics), StartError> {
+async fn service<Kind>(project: impl MakeProject<Kind>) -> Result<(Arc<Service>, Metrics), StartError> {
     let Parts { engine, settings, metrics, .. } = Parts::new(project).await?;
     // The token in a callback URL is enough: third parties call the API itself.
     let protocol = ProtocolSettings { callbacks_through_gateway: false, ..settings.protocol() };
@@ -186,8 +192,21 @@ async fn serve(endpoint: Endpoint, metrics: Metrics) -> Result<(), StartError> {
     Ok(lambda_http::run(lambda_http::service_fn(handle)).await?)
 }
 
+/// Has the author's function make the project, checks it, and says what is probably not meant.
+async fn registry<Kind>(
+    project: impl MakeProject<Kind>,
+    app_code: &str,
+) -> Result<Arc<Registry>, StartError> {
+    let registry = project.make().await.map_err(StartError::Author)?.build()?;
+    for warning in registry.warnings(app_code) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Arc::new(registry))
+}
+
 /// One thread: a function handles one event at a time, and fewer threads are started sooner.
 fn run(function: impl Future<Output = Result<(), StartError>>) -> ExitCode {
+    tls::install();
     let ran = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

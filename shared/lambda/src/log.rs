@@ -3,6 +3,7 @@
 use std::io;
 
 use bk_plugin_service::json_lines::JsonLines;
+use bk_plugin_service::panics;
 use bk_plugin_service::settings::Reader;
 use metrics::Unit;
 use metrics_cloudwatch_embedded::{Builder, Collector};
@@ -21,6 +22,7 @@ fn install_at(level: Targets) {
     let lines = JsonLines::new(io::stdout).with_filter(level);
     // A second function in one process (a test) keeps the log of the first.
     let _ = tracing_subscriber::registry().with(lines).try_init();
+    panics::log_panics();
 }
 
 /// The metrics of a function: they are written when an event has been handled.

@@ -9,8 +9,7 @@ use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Table as _;
 use bk_plugin_engine::TakeOver;
 use bk_plugin_engine::metered_store::MeteredStore;
-use bk_plugin_kit::runtime::Registry;
-use bk_plugin_kit::{Project, ProjectErrors};
+use bk_plugin_kit::runtime::{MakeProject, Registry};
 use bk_plugin_service::settings::SettingErrors;
 use bk_plugin_sql::Store as _;
 use bk_plugin_sql::mysql::{OpenError, PythonError};
@@ -18,15 +17,13 @@ use bk_plugin_sql::mysql::{OpenError, PythonError};
 use crate::settings::ServerSettings;
 use crate::start_error::StartError;
 use crate::store::{StoreSettings, open_mysql};
-use crate::{log, serve};
+use crate::{log, registry, serve};
 
 /// Why nothing was taken over, or not everything. Each says what to change.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
     #[error("settings are wrong: {0}")]
     Settings(#[from] SettingErrors),
-    #[error("the plugin project is wrong: {0}")]
-    Project(#[from] ProjectErrors),
     #[error(
         "the store is a SQLite file, and a Python deployment's invocations are in its MySQL database: name that in \
          BK_PLUGIN_STORE_URL or MYSQL_HOST and so on"
@@ -37,7 +34,7 @@ pub(crate) enum ImportError {
     #[error(transparent)]
     Python(#[from] PythonError),
     #[error(transparent)]
-    Engine(#[from] StartError),
+    Start(#[from] StartError),
     /// What was done with each.
     #[error("not everything is taken over; what is not here is still in the table schedule_schedule\n{0}")]
     Left(Report),
@@ -86,16 +83,18 @@ impl Report {
 }
 
 /// Takes over what can be, and says what was done with each; with `dry_run` it says what would be done.
-pub(crate) fn run(
-    project: Project,
+pub(crate) fn run<Kind>(
+    project: impl MakeProject<Kind>,
     dry_run: bool,
     variables: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, ImportError> {
     let settings = ServerSettings::read(variables)?;
     log::to_stderr(settings.log.clone());
-    let registry = project.build()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(ImportError::Runtime)?.block_on(import(registry, dry_run, &settings))
+    runtime.map_err(ImportError::Runtime)?.block_on(async {
+        let registry = registry::registry(project).await?;
+        import(registry, dry_run, &settings).await
+    })
 }
 
 async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) -> Result<String, ImportError> {

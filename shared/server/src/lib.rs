@@ -14,6 +14,7 @@ mod import_python;
 mod log;
 mod log_files;
 mod metrics;
+mod registry;
 mod serve;
 mod settings;
 mod start_error;
@@ -23,8 +24,9 @@ mod traces;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bk_plugin_kit::Project;
+use bk_plugin_kit::runtime::MakeProject;
 use clap::Parser as _;
+use tokio::runtime::Runtime;
 
 use crate::command_line::{Command, CommandLine};
 use crate::traces::Traces;
@@ -34,13 +36,20 @@ pub use settings::ServerSettings;
 pub use start_error::StartError;
 pub use traces::TraceSettings;
 
-/// Does what the command line says: nothing on it, and `project` is served until the process is told to stop.
-pub fn main(project: Project) -> ExitCode {
+/// Does what the command line says: nothing on it, and the project is served until the process is told to stop.
+///
+/// `project` is the function that makes the project, `main(my_plugins::project)`. It may be async, and it may return a
+/// `Result`: its error says why the server cannot start. It is called inside the runtime, when settings, log and TLS are
+/// there.
+pub fn main<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     main_with(project, |name| std::env::var(name).ok())
 }
 
 /// As [`main`], with variables of the caller's own: for servers with defaults of theirs.
-pub fn main_with(project: Project, variables: impl Fn(&str) -> Option<String>) -> ExitCode {
+pub fn main_with<Kind>(
+    project: impl MakeProject<Kind>,
+    variables: impl Fn(&str) -> Option<String>,
+) -> ExitCode {
     let CommandLine { role, command } = CommandLine::parse();
     let variables = |name: &str| match (name, &role) {
         ("BK_PLUGIN_ROLE", Some(role)) => Some(role.clone()),
@@ -72,19 +81,28 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn start(project: Project, variables: &dyn Fn(&str) -> Option<String>) -> Result<(), StartError> {
+fn start<Kind>(
+    project: impl MakeProject<Kind>,
+    variables: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), StartError> {
     let settings = ServerSettings::read(variables)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let runtime = runtime()?;
     let traces = {
         let _within = runtime.enter();
         settings.traces.as_ref().map(Traces::start).transpose()?
     };
     let log = log::install(&settings, traces.as_ref());
-    let registry = project.build()?;
-    let served = runtime.block_on(serve::serve(registry, settings, &log));
+    bk_plugin_service::panics::log_panics();
+    let served = runtime.block_on(async {
+        let registry = registry::registry(project).await?;
+        serve::serve(registry, settings, &log).await
+    });
     if let Some(traces) = traces {
         traces.stop();
     }
     served
+}
+
+fn runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)
 }

@@ -15,6 +15,9 @@ pub enum StartError {
     /// Settings that cannot be.
     #[error("settings are wrong: {0}")]
     Settings(#[from] SettingErrors),
+    /// The author's function did not make the project; the words are the author's.
+    #[error("{0}")]
+    Author(String),
     /// The project cannot be served.
     #[error("the plugin project is wrong: {0}")]
     Project(#[from] ProjectErrors),

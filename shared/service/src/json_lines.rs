@@ -77,11 +77,12 @@ where
         line.put("asctime", now.strftime("%Y-%m-%d %H:%M:%S,%3f").to_string());
         line.put("levelname", level_name(*metadata.level()));
         line.put("funcName", metadata.target());
-        line.put("pathname", metadata.file().unwrap_or_default());
-        line.put("lineno", metadata.line());
         let mut fields = Fields::default();
         event.record(&mut fields);
         line.add(&fields);
+        // An event may be about another line of code than its own: an author's error, a panic.
+        line.put("pathname", metadata.file().unwrap_or_default());
+        line.put("lineno", metadata.line());
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<Fields>() {
                 line.add(fields);
@@ -239,6 +240,15 @@ mod tests {
         });
         let levels: Vec<_> = levels.iter().map(|line| line["levelname"].clone()).collect();
         assert_eq!(levels, ["ERROR", "WARNING", "DEBUG"]);
+    }
+
+    #[test]
+    fn an_event_may_name_the_line_that_it_is_about() {
+        let line = &lines(|| tracing::warn!(pathname = "src/v1_0_0.rs", lineno = 7, "failed"))[0];
+        assert_eq!((&line["pathname"], &line["lineno"]), (&json!("src/v1_0_0.rs"), &json!(7)));
+        let nowhere: Option<&str> = None;
+        let line = &lines(|| tracing::warn!(pathname = nowhere, "failed"))[0];
+        assert!(line["pathname"].as_str().unwrap().ends_with("json_lines.rs"), "{line}");
     }
 
     #[test]

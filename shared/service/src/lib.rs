@@ -4,6 +4,7 @@
 
 pub mod finish_callback_client;
 pub mod json_lines;
+pub mod panics;
 pub mod protocol;
 pub mod settings;
 pub mod tls;

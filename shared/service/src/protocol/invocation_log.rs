@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
@@ -35,7 +36,7 @@ impl InvocationLog {
     /// Bytes of a line that are kept.
     const LINE_LENGTH: usize = 16 * 1024;
 
-    /// The lines of an invocation, each `LEVEL message`; none if it is not known.
+    /// The lines of an invocation, each `LEVEL message field=value ...`; none if it is not known.
     pub fn text(&self, trace_id: &str) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_it = lines.iter().filter(|line| *line.trace_id == *trace_id);
@@ -59,19 +60,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for InvocationLog {
         if attributes.metadata().name() != "step" {
             return;
         }
-        let mut trace_id = OneField { name: "trace_id", text: String::new() };
+        let mut trace_id = TraceIdField::default();
         attributes.record(&mut trace_id);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(StepOf(trace_id.text.into()));
+            span.extensions_mut().insert(StepOf(trace_id.0.into()));
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(StepOf(trace_id)) = span.extensions().get() {
-                let mut message = OneField { name: "message", text: String::new() };
-                event.record(&mut message);
-                let mut message = message.text;
+                let mut text = EventText::default();
+                event.record(&mut text);
+                let mut message = text.finish();
                 message.truncate(message.floor_char_boundary(Self::LINE_LENGTH));
                 self.keep(Line { trace_id: Arc::clone(trace_id), level: *event.metadata().level(), message });
                 return;
@@ -80,24 +81,77 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for InvocationLog {
     }
 }
 
-/// The text of the field with this name.
-struct OneField {
-    name: &'static str,
-    text: String,
-}
+/// The field `trace_id` of a span.
+#[derive(Default)]
+struct TraceIdField(String);
 
-impl Visit for OneField {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == self.name {
-            value.clone_into(&mut self.text);
+impl Visit for TraceIdField {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "trace_id" {
+            self.0 = format!("{value:?}");
         }
     }
 
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == self.name {
-            // Writing to a String does not fail.
-            let _ = write!(self.text, "{value:?}");
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "trace_id" {
+            value.clone_into(&mut self.0);
         }
+    }
+}
+
+/// An event as text: its message, then its other fields, with values as they are in JSON.
+#[derive(Default)]
+struct EventText {
+    message: String,
+    fields: String,
+}
+
+impl EventText {
+    fn add(&mut self, field: &Field, json: impl fmt::Display) {
+        // Attributes of OpenTelemetry, which have a dot in their names, are not for the log.
+        if !field.name().contains('.') {
+            // Writing to a String does not fail.
+            let _ = write!(self.fields, " {}={json}", field.name());
+        }
+    }
+
+    fn finish(self) -> String {
+        let text = self.message + &self.fields;
+        text.trim_start().to_owned()
+    }
+}
+
+impl Visit for EventText {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else {
+            self.add(field, Value::from(format!("{value:?}")));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.add(field, Value::from(value));
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
     }
 }
 
@@ -115,10 +169,14 @@ mod tests {
             tracing::info_span!("step", trace_id = %"a", other = 1).in_scope(|| {
                 tracing::info!(n = 1, "plugin {} execute", "start");
                 tracing::info_span!("inner").in_scope(|| tracing::warn!("deep"));
+                tracing::info!(sum = 7, name = "a b", ok = true, seen = ?Some(1), otel.kind = "x");
             });
             tracing::info_span!("steps", trace_id = "a").in_scope(|| tracing::info!("another span"));
         });
-        assert_eq!(log.text("a"), "INFO plugin start execute\nWARNING deep");
+        assert_eq!(
+            log.text("a"),
+            "INFO plugin start execute n=1\nWARNING deep\nINFO sum=7 name=\"a b\" ok=true seen=\"Some(1)\""
+        );
         assert_eq!(log.text("b"), "");
     }
 

@@ -11,8 +11,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let project = match variable("BK_PLUGIN_CONFORMANCE_SCOPED") {
-        Some(_) => conformance::scoped_project(),
-        None => conformance::project(),
+        Some(_) => conformance::scoped_project,
+        None => conformance::project,
     };
     bk_plugin_server::main_with(project, |name| {
         variable(name).or_else(|| {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bk_plugin_lambda::function::invoke(e2e::project())
+    bk_plugin_lambda::function::invoke(e2e::project)
 }

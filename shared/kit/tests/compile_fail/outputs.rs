@@ -1,0 +1,20 @@
+use bk_plugin_kit::prelude::*;
+
+#[derive(Serialize, Deserialize)]
+struct Outputs {
+    world: String,
+}
+
+struct Version;
+
+impl Plugin for Version {
+    const META: Meta = Meta::version("1.0.0");
+    type Inputs = Empty;
+    type Context = Context<Outputs>;
+
+    async fn execute(&self, _: Empty, _: &mut Self::Context) -> Result<Next> {
+        Ok(Next::done())
+    }
+}
+
+fn main() {}

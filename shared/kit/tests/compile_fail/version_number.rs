@@ -1,0 +1,17 @@
+use bk_plugin_kit::prelude::*;
+
+
+
+struct Version;
+
+impl Plugin for Version {
+    const META: Meta = Meta::version("1.0");
+    type Inputs = Empty;
+    type Context = Context;
+
+    async fn execute(&self, _: Empty, _: &mut Self::Context) -> Result<Next> {
+        Ok(Next::done())
+    }
+}
+
+fn main() {}
