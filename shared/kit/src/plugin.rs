@@ -144,7 +144,7 @@ pub struct Meta {
 
 impl Meta {
     /// The version's number: a [semantic version](https://semver.org), or a number as BlueKing allows them, such as
-    /// `1.0.0assistant`. A number that is neither does not compile where `META` is a constant:
+    /// `1.0.0assistant`. A number that is neither does not compile:
     ///
     /// ```compile_fail
     /// # use bk_plugin_kit::prelude::*;
