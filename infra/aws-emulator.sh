@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # infra/aws-emulator.sh <command...>
 #
-# Runs a command beside an AWS emulator (ministack) of its own: starts it on 127.0.0.1, waits until it answers, points the
-# AWS tools at it, and stops it when the command ends, with whose exit code it ends. Needs Python 3.10 or later.
+# Runs a command beside an AWS emulator (ministack) of its own: starts it on 127.0.0.1, waits until it answers,
+# points the AWS tools at it, and stops it when the command ends. Exits with the command's exit code. Needs Python
+# 3.10 or later.
 #
 # BK_PLUGIN_EMULATOR_PORT  port of the emulator; a free one if not given
 # BK_PLUGIN_EMULATOR_HOST  address it listens on; 127.0.0.1 if not given. 0.0.0.0 lets containers reach it, and the network.
@@ -22,18 +23,18 @@ log="${BK_PLUGIN_EMULATOR_LOG:-$root/target/aws-emulator-$port.log}"
 export PATH="$bin:$PATH"
 export AWS_ENDPOINT_URL="http://127.0.0.1:$port"
 export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
-# Nobody's: the emulator takes any. A profile or session of the caller must not get in.
+# Invented credentials: the emulator accepts any. The caller's own profile or session must not reach it.
 export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN
 export AWS_EC2_METADATA_DISABLED=true AWS_PAGER="" SAM_CLI_TELEMETRY=0
-# Calls to the emulator go to no proxy.
+# Calls to the emulator bypass proxies.
 export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1,localhost${no_proxy:+,$no_proxy}"
 
-# Functions inherit the emulator's environment. It gets a bare one, so that what works here has its variables from the
-# template and not from somebody's shell.
+# Functions inherit the emulator's environment. It gets an empty one, so that the functions have their variables
+# from the template and not from the caller's shell.
 passed_on=()
 while IFS= read -r variable; do passed_on+=("$variable"); done < <(env | grep -E '^(LAMBDA_|MINISTACK_|AUTH=)' || true)
-# A process group each (set -m), so that a signal reaches all that the emulator or the command has started.
+# Each has a process group of its own (set -m), so that a signal also reaches the processes that it has started.
 set -m
 env -i PATH="$PATH" HOME="${HOME:-/}" TMPDIR="${TMPDIR:-/tmp}" LANG=C.UTF-8 \
     BIND_HOST="${BK_PLUGIN_EMULATOR_HOST:-127.0.0.1}" GATEWAY_PORT="$port" AWS_ENDPOINT_URL="$AWS_ENDPOINT_URL" \
@@ -65,7 +66,7 @@ for attempt in $(seq 100); do
     sleep 0.2
 done
 
-# In the background and waited for: bash would keep a signal back until a command in the foreground ends.
+# In the background, with wait: bash would delay a signal until a command in the foreground ends.
 set -m
 "$@" <&0 &
 command=$!

@@ -11,7 +11,7 @@ cargo build "${functions[@]/#/--package=}"
 
 for function in "${functions[@]}"; do
     mkdir -p "target/aws-local/$function"
-    # Without debug information: it is most of the file, and all of it would be packed and sent to the emulator.
+    # Without debug information, which is most of the file and would be packed and sent to the emulator.
     strip --strip-debug -o "target/aws-local/$function/bootstrap" "${CARGO_TARGET_DIR:-target}/debug/$function"
 done
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Base images for infra/Dockerfile on a machine that reaches no image registry: Debian's packages and this machine's
-# Rust toolchain, under the names that the Dockerfile expects. With a registry, nothing of this is needed. Needs root
-# (debootstrap) and a running Docker daemon. The images trust what this machine trusts: for tests alone.
+# Base images for infra/Dockerfile on a machine that reaches no image registry: Debian's packages and this
+# machine's Rust toolchain, under the names that the Dockerfile expects. With a registry, this script is not
+# needed. Needs root (debootstrap) and a running Docker daemon. The images trust the authorities that this machine
+# trusts, so they are for tests only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 root=$(mktemp --directory)
 trap 'rm -rf "$root"' EXIT
 
-# Tags a folder as the image that is the default of this ARG of the Dockerfile.
+# Imports a folder as an image, tagged with the default of this ARG of the Dockerfile.
 import() {
     local name
     name=$(sed -n "s/^ARG $1=//p" infra/Dockerfile)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds the image with the reference's plugin in it, runs it as a platform does (no root, nothing to write to, no
-# privileges) with a MariaDB beside it, and replays the recorded transcripts against it. Prints the image's size over its
-# base, and how long a container takes to answer.
+# Builds the image with the reference's plugin in it, runs it as a platform does (no root, a read-only file system,
+# no privileges) with a MariaDB beside it, and replays the recorded transcripts against it. Prints the image's size
+# over its base, and how long a container takes to answer.
 #
 #   infra/image-test.sh          the image as it is deployed
 #   infra/image-test.sh dev      the same with an unoptimised binary, built in half the time
 #
-# Needs Docker; as root it starts a daemon of its own where none runs, and makes base images where no registry is
-# reached (base-images.sh). Needs mariadb-server, not running.
+# Needs Docker; as root it starts a daemon if none runs, and makes base images if it can reach no registry
+# (base-images.sh). Needs mariadb-server, not running.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -64,7 +64,7 @@ BK_PLUGIN_CONFORMANCE_URL=http://127.0.0.1:15001 BK_PLUGIN_CONFORMANCE_GATEWAY_U
     BK_PLUGIN_CONFORMANCE_SCOPED_URL=http://127.0.0.1:15003 \
     cargo nextest run --workspace -E 'binary(transcripts) - test(on_mariadb)' --success-output final
 
-# A stop lets what runs come to its end, and the process says that it went by itself.
+# A stop lets running steps end, and the log says that the process ended by itself.
 docker stop --time 90 "${containers[@]}" >/dev/null
 for container in "${containers[@]}"; do
     [ "$(docker inspect --format '{{.State.ExitCode}}' "$container")" = 0 ] || { docker logs "$container" >&2; exit 1; }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # infra/sam-local.sh <folder> <stack name> <start-api|invoke|...> [<more for sam local>...]
 #
-# `sam local` with the functions in <folder>/<function>/bootstrap and, as far as they need a table, a queue and a secret,
-# those of a stack that infra/deploy-local.sh has deployed to the emulator at $AWS_ENDPOINT_URL. Needs Docker. The
-# containers reach this machine as host.docker.internal, so the emulator has to listen there too
+# `sam local` with the functions in <folder>/<function>/bootstrap and with table, queue and secret of a
+# stack that infra/deploy-local.sh has deployed to the emulator at $AWS_ENDPOINT_URL. Needs Docker. The
+# containers reach this machine as host.docker.internal, so the emulator must listen there, too
 # (BK_PLUGIN_EMULATOR_HOST=0.0.0.0).
 set -euo pipefail
 if [ $# -lt 3 ]; then
@@ -19,7 +19,8 @@ staging="$(mktemp -d)"
 trap 'rm -rf "$staging"' EXIT
 "$infra/staged-template.sh" "$folder" "$staging/template.yaml"
 
-# sam local knows no resource, so what the template takes from one is given here. It overrides only what is declared there.
+# sam local creates no resources, so values that the template takes from them are given here. It overrides only
+# declared variables.
 aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs' | python3 -c '
 import json, os, sys
 out = {o["OutputKey"]: o["OutputValue"] for o in json.load(sys.stdin)}
@@ -28,7 +29,7 @@ json.dump({"Parameters": {
     "AWS_ENDPOINT_URL": f"http://host.docker.internal:{port}",
     "BK_PLUGIN_TABLE": out["TableName"],
     "BK_PLUGIN_QUEUE_URL": out["QueueUrl"],
-    # That of tests/events/dead-letter-batch.json.
+    # The queue of tests/events/dead-letter-batch.json.
     "BK_PLUGIN_DLQ_ARN": "arn:aws:sqs:us-east-1:000000000000:bk-plugin-dev-DeadLetterQueue",
     "BK_PLUGIN_PUBLIC_URL": "http://127.0.0.1:3000",
 }}, sys.stdout)' >"$staging/variables.json"

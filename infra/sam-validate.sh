@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$(infra/tools.sh):$PATH"
-# sam wants a region to look at, and no account.
+# sam needs the name of a region, but no account.
 export SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1
 cfn-lint template.yaml
 sam validate --lint

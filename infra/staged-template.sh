@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # infra/staged-template.sh <folder> <file>
 #
-# Writes template.yaml to <file>, with the code of the functions taken from <folder>/<function>/bootstrap. Nothing else in it
-# changes: what is tried out is the real template.
+# Writes template.yaml to <file>, with the code of the functions taken from <folder>/<function>/bootstrap. Nothing
+# else changes, so the real template is tested.
 set -euo pipefail
 folder="$(cd "$1" && pwd)"
 cp "$(dirname "$0")/../template.yaml" "$2"

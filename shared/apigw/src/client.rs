@@ -109,7 +109,10 @@ impl fmt::Display for Refusal {
             status if is_weather(status) => {
                 write!(f, ", {ATTEMPTS} times; sync again later")
             }
-            _ => write!(f, "; it does not accept a setting (docs/configuration.md) or what infra/apigw says"),
+            _ => write!(
+                f,
+                "; it does not accept a setting (docs/configuration.md) or what the definition says (docs/apigw.md)"
+            ),
         }
     }
 }

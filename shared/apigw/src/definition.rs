@@ -1,35 +1,92 @@
-//! `infra/apigw/definition.yaml` and `resources.yaml`, with the settings filled in: what is to be registered.
+//! What is to be registered: `definition.yaml` and `resources.yaml`, with the settings filled in.
+
+use std::borrow::Cow;
+use std::path::Path;
 
 use bk_plugin_core::ids::hex;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::Resources;
 use crate::settings::SyncSettings;
 
-const DEFINITION: &str = include_str!("../../../infra/apigw/definition.yaml");
-const RESOURCES: &str = include_str!("../../../infra/apigw/resources.yaml");
 /// Hexadecimal digits of the hash in a version: enough that two contents never share a number.
 const HASH_DIGITS: usize = 12;
 
-/// What the files say cannot be registered.
+/// A file says something that cannot be registered.
 #[derive(Debug, thiserror::Error)]
-pub enum DefinitionError {
-    /// No YAML, or not with the parts it needs.
-    #[error("infra/apigw/{file}: {reason}")]
-    Invalid {
-        /// The file.
-        file: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A name between `${` and `}` that stands for nothing.
-    #[error("infra/apigw: ${{{0}}} is not filled in; what can be, is: {1}")]
+#[error("{file}: {problem}")]
+pub struct DefinitionError {
+    file: String,
+    problem: Problem,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    /// Not YAML, or without a part that it needs.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("${{{0}}} is not filled in; what can be, is: {1}")]
     UnknownName(String, String),
-    /// A list within a text.
-    #[error("infra/apigw: ${{{0}}} is a list and must stand alone")]
+    #[error("${{{0}}} is a list and must stand alone")]
     ListInText(String),
+}
+
+impl Problem {
+    fn in_file(self, file: &File) -> DefinitionError {
+        DefinitionError { file: file.name.clone(), problem: self }
+    }
+}
+
+/// The two files that a registration is made of. An author who wants others names them; the default is in the crate.
+#[derive(Debug, Clone)]
+pub struct Files {
+    definition: File,
+    resources: File,
+}
+
+#[derive(Debug, Clone)]
+struct File {
+    /// As messages call it.
+    name: String,
+    text: Cow<'static, str>,
+}
+
+impl Files {
+    /// The author's files, each where one is given, and otherwise the default.
+    pub fn read(definition: Option<&Path>, resources: Option<&Path>) -> Result<Self, DefinitionError> {
+        let default = Self::default();
+        Ok(Self {
+            definition: definition.map_or(Ok(default.definition), File::read)?,
+            resources: resources.map_or(Ok(default.resources), File::read)?,
+        })
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            definition: File::new("definition.yaml", include_str!("../defaults/definition.yaml")),
+            resources: File::new("resources.yaml", include_str!("../defaults/resources.yaml")),
+        }
+    }
+}
+
+impl File {
+    fn new(name: &str, text: &'static str) -> Self {
+        Self { name: name.to_owned(), text: Cow::Borrowed(text) }
+    }
+
+    fn read(path: &Path) -> Result<Self, DefinitionError> {
+        let mut file = Self { name: path.display().to_string(), text: Cow::Borrowed("") };
+        file.text =
+            std::fs::read_to_string(path).map_err(|error| Problem::Unreadable(error).in_file(&file))?.into();
+        Ok(file)
+    }
 }
 
 /// Everything that the gateway is told, request body by request body.
@@ -53,22 +110,6 @@ pub struct Registration {
     pub comment: String,
 }
 
-/// What `${...}` in the files can stand for, by the names of these fields.
-#[derive(Serialize)]
-struct Names<'a> {
-    app_code: &'a str,
-    environment: &'a str,
-    maintainers: &'a [String],
-    is_public: bool,
-    api_type: u8,
-    stage: &'a str,
-    timeout: u32,
-    backend_host: &'a str,
-    sub_path: &'a str,
-    backend: &'a str,
-    granted_apps: &'a [String],
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Definition {
@@ -85,16 +126,13 @@ struct Grants {
 }
 
 impl Registration {
-    /// The files of this plugin with these settings.
-    pub fn new(settings: &SyncSettings) -> Result<Self, DefinitionError> {
-        Self::of(settings, DEFINITION, RESOURCES)
-    }
-
-    fn of(settings: &SyncSettings, definition: &str, resources: &str) -> Result<Self, DefinitionError> {
-        let names = names(settings)?;
-        let definition: Definition = read("definition.yaml", definition, &names)?;
-        let resources: Value = read("resources.yaml", resources, &names)?;
-        let resource_names = resource_names(&resources)?;
+    /// The files with these settings filled in.
+    pub fn new(settings: &SyncSettings, files: &Files) -> Result<Self, DefinitionError> {
+        let names = names(settings);
+        let definition: Definition = parsed(&files.definition, &names)?;
+        let resources: Value = parsed(&files.resources, &names)?;
+        let resource_names =
+            resource_names(&resources).map_err(|problem| problem.in_file(&files.resources))?;
         let stage_name = definition.stage.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let version = version(settings, &stage_name, &definition.stage, &resources);
         Ok(Self {
@@ -133,39 +171,35 @@ impl Grants {
     }
 }
 
-fn names(settings: &SyncSettings) -> Result<Map<String, Value>, DefinitionError> {
-    let names = Names {
-        app_code: &settings.connection.app_code,
-        environment: &settings.environment,
-        maintainers: &settings.maintainers,
-        is_public: settings.is_public,
-        api_type: if settings.is_official { 1 } else { 10 },
-        stage: &settings.stage,
-        timeout: settings.timeout,
-        backend_host: &settings.backend.host,
-        sub_path: &settings.backend.sub_path,
-        // The gateway puts the stage's variable in.
-        backend: if settings.backend.sub_path.is_empty() { "" } else { "/{env.api_sub_path}" },
-        granted_apps: &settings.granted_apps,
-    };
-    match serde_json::to_value(names) {
-        Ok(Value::Object(names)) => Ok(names),
-        _ => Err(DefinitionError::Invalid { file: "definition.yaml", reason: "no names".to_owned() }),
-    }
+/// What `${...}` in the files can stand for.
+fn names(settings: &SyncSettings) -> Map<String, Value> {
+    // The gateway fills in the stage's variable.
+    let backend = if settings.backend.sub_path.is_empty() { "" } else { "/{env.api_sub_path}" };
+    let names = [
+        ("app_code", json!(settings.connection.app_code)),
+        ("environment", json!(settings.environment)),
+        ("maintainers", json!(settings.maintainers)),
+        ("is_public", json!(settings.is_public)),
+        ("api_type", json!(if settings.is_official { 1 } else { 10 })),
+        ("stage", json!(settings.stage)),
+        ("timeout", json!(settings.timeout)),
+        ("backend_host", json!(settings.backend.host)),
+        ("sub_path", json!(settings.backend.sub_path)),
+        ("backend", json!(backend)),
+        ("granted_apps", json!(settings.granted_apps)),
+    ];
+    names.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Names are filled in after the YAML was read, so no value can become syntax.
-fn read<T: serde::de::DeserializeOwned>(
-    file: &'static str,
-    text: &str,
-    names: &Map<String, Value>,
-) -> Result<T, DefinitionError> {
-    let invalid = |reason: String| DefinitionError::Invalid { file, reason };
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| invalid(error.to_string()))?;
-    serde_json::from_value(filled_in(value, names)?).map_err(|error| invalid(error.to_string()))
+/// Fills the names in after the YAML was parsed, so no value can become syntax.
+fn parsed<T: DeserializeOwned>(file: &File, names: &Map<String, Value>) -> Result<T, DefinitionError> {
+    let invalid = |reason: String| Problem::Invalid(reason).in_file(file);
+    let value: Value = serde_saphyr::from_str(&file.text).map_err(|error| invalid(error.to_string()))?;
+    let value = filled_in(value, names).map_err(|problem| problem.in_file(file))?;
+    serde_json::from_value(value).map_err(|error| invalid(error.to_string()))
 }
 
-fn filled_in(value: Value, names: &Map<String, Value>) -> Result<Value, DefinitionError> {
+fn filled_in(value: Value, names: &Map<String, Value>) -> Result<Value, Problem> {
     Ok(match value {
         Value::String(text) => text_filled_in(&text, names)?,
         Value::Array(values) => {
@@ -174,16 +208,16 @@ fn filled_in(value: Value, names: &Map<String, Value>) -> Result<Value, Definiti
         Value::Object(fields) => fields
             .into_iter()
             .map(|(key, value)| Ok((key, filled_in(value, names)?)))
-            .collect::<Result<_, DefinitionError>>()?,
+            .collect::<Result<_, Problem>>()?,
         other => other,
     })
 }
 
-fn text_filled_in(text: &str, names: &Map<String, Value>) -> Result<Value, DefinitionError> {
+fn text_filled_in(text: &str, names: &Map<String, Value>) -> Result<Value, Problem> {
     let value_of = |name: &str| {
         names.get(name).ok_or_else(|| {
             let known: Vec<&str> = names.keys().map(String::as_str).collect();
-            DefinitionError::UnknownName(name.to_owned(), known.join(", "))
+            Problem::UnknownName(name.to_owned(), known.join(", "))
         })
     };
     let mut pieces = text.split("${");
@@ -196,7 +230,7 @@ fn text_filled_in(text: &str, names: &Map<String, Value>) -> Result<Value, Defin
         }
         match value {
             Value::String(value) => filled.push_str(value),
-            Value::Array(_) => return Err(DefinitionError::ListInText(name.to_owned())),
+            Value::Array(_) => return Err(Problem::ListInText(name.to_owned())),
             other => filled.push_str(&other.to_string()),
         }
         filled.push_str(rest);
@@ -204,7 +238,7 @@ fn text_filled_in(text: &str, names: &Map<String, Value>) -> Result<Value, Defin
     Ok(Value::String(filled))
 }
 
-fn resource_names(resources: &Value) -> Result<Vec<String>, DefinitionError> {
+fn resource_names(resources: &Value) -> Result<Vec<String>, Problem> {
     let operations = resources
         .get("paths")
         .and_then(Value::as_object)
@@ -214,10 +248,9 @@ fn resource_names(resources: &Value) -> Result<Vec<String>, DefinitionError> {
         .flat_map(Map::values);
     let names: Option<Vec<String>> =
         operations.map(|operation| Some(operation.get("operationId")?.as_str()?.to_owned())).collect();
-    names.filter(|names| !names.is_empty()).ok_or_else(|| DefinitionError::Invalid {
-        file: "resources.yaml",
-        reason: "paths must have operations, each with an operationId".to_owned(),
-    })
+    names
+        .filter(|names| !names.is_empty())
+        .ok_or_else(|| Problem::Invalid("paths must have operations, each with an operationId".to_owned()))
 }
 
 /// What is set, the stage, and a hash of all that a release of it depends on.
@@ -255,7 +288,7 @@ mod tests {
     }
 
     fn registration(changes: &[(&str, &str)]) -> Registration {
-        Registration::new(&settings(changes)).unwrap()
+        Registration::new(&settings(changes), &Files::default()).unwrap()
     }
 
     fn backend_paths(registration: &Registration) -> Vec<String> {
@@ -321,15 +354,20 @@ mod tests {
     fn no_value_becomes_syntax() {
         let name = "x\", \"is_public\": false\n- ${maintainers}";
         let settings = SyncSettings { maintainers: vec![name.to_owned()], ..settings(&[]) };
-        let registration = Registration::new(&settings).unwrap();
+        let registration = Registration::new(&settings, &Files::default()).unwrap();
         assert_eq!(registration.gateway["maintainers"], serde_json::json!([name]));
         assert_eq!(registration.gateway["is_public"], true);
     }
 
     #[test]
     fn files_that_cannot_be_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["definition.yaml", "resources.yaml"].map(|name| folder.path().join(name));
         let said = |definition: &str, resources: &str| {
-            Registration::of(&settings(&[]), definition, resources).unwrap_err().to_string()
+            std::fs::write(&paths[0], definition).unwrap();
+            std::fs::write(&paths[1], resources).unwrap();
+            let files = Files::read(Some(&paths[0]), Some(&paths[1])).unwrap();
+            Registration::new(&settings(&[]), &files).unwrap_err().to_string()
         };
         let definition = "gateway: {}\nstage: {}\ngrant_permissions: []\n";
         for (definition, resources, words) in [
@@ -344,5 +382,19 @@ mod tests {
             let said = said(definition, resources);
             assert!(said.contains(words), "{words} in {said}");
         }
+        let missing = folder.path().join("missing.yaml");
+        let said = Files::read(Some(&missing), None).unwrap_err().to_string();
+        assert!(said.contains("missing.yaml: cannot be read"), "{said}");
+    }
+
+    #[test]
+    fn an_author_replaces_one_file_and_keeps_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ours.yaml");
+        let definition = "gateway: {description: ours}\nstage: {name: \"${stage}\"}\ngrant_permissions: []\n";
+        std::fs::write(&path, definition).unwrap();
+        let ours = Registration::new(&settings(&[]), &Files::read(Some(&path), None).unwrap()).unwrap();
+        assert_eq!((&ours.gateway["description"], ours.stage_name.as_str()), (&json!("ours"), "prod"));
+        assert_eq!(ours.resource_names, registration(&[]).resource_names);
     }
 }

@@ -1,10 +1,11 @@
-//! BlueKing's API gateway, as the one who registers a plugin there.
+//! Registers a plugin at BlueKing's API gateway.
 //!
-//! [`sync`](sync::sync) tells the gateway what `infra/apigw` says: [`Registration`](definition::Registration) is that,
-//! with the settings filled in. It can be run again and again. What is registered is written each time; a version is
-//! made and released only if the stage has not got it. No state of our own is needed for that: the version's number
-//! ends in a hash of what it is made of, and the gateway itself says which version a stage has. So a sync that died
-//! half-way, one of another stage, and a version that somebody released by hand are all seen for what they are.
+//! A [`Registration`](definition::Registration) is what the gateway is told: two files, `definition.yaml` and
+//! `resources.yaml`, with the settings filled in. The defaults are in this crate; an author can name others.
+//! [`sync`](sync::sync) sends it and can be run again and again: it writes what is registered each time, and makes and
+//! releases a version only if the stage does not have it. It keeps no state of its own, because the version's number
+//! ends in a hash of its content and the gateway says which version a stage has. So the next sync also completes one
+//! that was interrupted, and notices another stage's version and a release that a maintainer made by hand.
 #![deny(missing_docs)]
 
 pub mod api;

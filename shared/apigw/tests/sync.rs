@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::{ApiError, Client};
-use bk_plugin_apigw::definition::Registration;
+use bk_plugin_apigw::definition::{Files, Registration};
 use bk_plugin_apigw::plan::plan;
 use bk_plugin_apigw::settings::SyncSettings;
 use bk_plugin_apigw::sync::{Outcome, Release, SyncError, sync};
@@ -51,7 +51,7 @@ impl Plugin {
     }
 
     fn registration(&self) -> Registration {
-        Registration::new(&self.settings).unwrap()
+        Registration::new(&self.settings, &Files::default()).unwrap()
     }
 
     async fn sync(&self) -> Result<Outcome, SyncError> {

@@ -2,7 +2,7 @@
 
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::{ApiError, Client, ClientError};
-use bk_plugin_apigw::definition::{DefinitionError, Registration};
+use bk_plugin_apigw::definition::{DefinitionError, Files, Registration};
 use bk_plugin_apigw::plan::plan;
 use bk_plugin_apigw::public_key::{self, NoKey};
 use bk_plugin_apigw::settings::{Connection, SyncSettings};
@@ -41,10 +41,11 @@ pub(crate) fn run(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
     match command {
-        Apigw::Sync { dry_run } => {
+        Apigw::Sync { dry_run, definition, resources } => {
             let settings = SyncSettings::read(&mut reader);
             let settings = complete(reader, settings)?;
-            let registration = Registration::new(&settings)?;
+            let files = Files::read(definition.as_deref(), resources.as_deref())?;
+            let registration = Registration::new(&settings, &files)?;
             let api = Api::new(Client::new(&settings.connection)?);
             runtime.block_on(async {
                 if dry_run {

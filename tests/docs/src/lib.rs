@@ -1,6 +1,8 @@
 //! Compiles every Rust block of the documentation: `cargo test --doc --package docs`.
 //!
-//! Blocks marked `no_run` are those that would call another system or wait for ever.
+//! Blocks marked `no_run` would call another system, or never end.
+
+pub mod workspace;
 
 /// `README.md`
 #[cfg(doctest)]

@@ -3,13 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bk_plugin_server::ServerSettings;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use docs::workspace::root;
 
 /// Name and default of each variable in the table.
 fn documented() -> BTreeMap<String, String> {

@@ -1,13 +1,10 @@
-//! `ARCHITECTURE.md` gives a reason for every direct dependency, and for no other.
+//! `docs/dependencies.md` gives a reason for every direct dependency, and for no other.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
+use docs::workspace::root;
 
 /// The dependencies that the manifest of the workspace names for its members, its own crates left out.
 fn direct() -> BTreeSet<String> {
@@ -20,19 +17,8 @@ fn direct() -> BTreeSet<String> {
 
 #[test]
 fn every_dependency_has_its_reason() {
-    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let table = page.split("## Dependencies").nth(1).unwrap();
+    let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
     let listed =
-        table.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
+        page.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
     assert_eq!(listed.collect::<BTreeSet<String>>(), direct());
-}
-
-#[test]
-fn every_folder_of_a_member_is_in_the_map() {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
-    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    for member in members.split('"').skip(1).step_by(2) {
-        assert!(page.contains(&format!("| `{member}` |")), "{member}");
-    }
 }

@@ -2,11 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use docs::workspace::root;
 
 fn headings() -> Vec<String> {
     let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use bk_plugin_engine::metrics::{ALL, Kind};
+use docs::workspace::root;
 
 fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+    fs::read_to_string(root().join(path)).unwrap()
 }
 
 /// The metrics' names as Prometheus has them.
