@@ -19,10 +19,9 @@ pub struct TraceContext {
     pub xray: Option<String>,
 }
 
-/// Puts a span that has just been made into the trace of `parent`, and notes that `cause` brought it about, if that is
-/// another trace. `tracing` knows the spans of one process only: how they hang together across processes is told by
-/// whoever sends them on.
-pub type PlaceSpan = fn(span: &Span, parent: &TraceContext, cause: Option<&TraceContext>);
+/// Puts a new span into the trace of `parent`, with a link to `cause`, the trace that triggered the span's work if that
+/// is another one. `tracing` knows the spans of one process only, so the process that exports spans provides this.
+pub type LinkSpan = fn(span: &Span, parent: &TraceContext, cause: Option<&TraceContext>);
 
 /// Name of spans that only say for the log which invocation its lines are about: they are no part of a trace.
 pub const LOG_SPAN: &str = "invocation";

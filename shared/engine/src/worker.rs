@@ -13,7 +13,7 @@ use bk_plugin_core::store_error::StoreError;
 use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::engine::{Engine, Handled};
+use crate::engine::{CallContext, Engine, Handled};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +118,10 @@ impl Worker {
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { return };
         let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
         tokio::spawn(async move {
-            let handled = engine.handle(&delivery.message, delivery.receive_count).await;
+            let handled = engine
+                .for_call(CallContext::default())
+                .handle(&delivery.message, delivery.receive_count)
+                .await;
             if handled == Handled::Delete {
                 delete(&*queue, &delivery).await;
             }
@@ -129,7 +132,9 @@ impl Worker {
     async fn set_aside(&self, suspect: &Delivery, apart: Duration) {
         let Delivery { message, receive_count, .. } = suspect;
         let delay = SET_ASIDE.delay(message.put_backs()) + apart;
-        if self.engine.set_aside(message, *receive_count, delay).await == Handled::Delete {
+        if self.engine.for_call(CallContext::default()).set_aside(message, *receive_count, delay).await
+            == Handled::Delete
+        {
             delete(&*self.queue, suspect).await;
         }
     }

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 /// Handles the messages of the queue and of its dead-letter queue.
 pub struct PollTick {
-    engine: Engine,
+    engine: Arc<Engine>,
     queue: Arc<dyn Queue>,
     dead_letter_queue_arn: String,
 }
@@ -35,12 +35,13 @@ struct Letter {
 
 impl PollTick {
     /// A handler of the messages of `queue`, that takes those from the queue with this ARN for dead letters.
-    pub fn new(engine: Engine, queue: Arc<dyn Queue>, dead_letter_queue_arn: impl Into<String>) -> Self {
+    pub fn new(engine: Arc<Engine>, queue: Arc<dyn Queue>, dead_letter_queue_arn: impl Into<String>) -> Self {
         Self { engine, queue, dead_letter_queue_arn: dead_letter_queue_arn.into() }
     }
 
     /// Handles a batch until `ends_at`, when the function is killed, and says which messages are to stay.
     pub async fn handle(&self, event: SqsEvent, ends_at: Timestamp) -> SqsBatchResponse {
+        let budget = TimeBudget::new(self.engine.clock().now(), ends_at);
         let mut stay = Vec::new();
         let (mut fresh, mut suspects, mut dead) = (Vec::new(), Vec::new(), Vec::new());
         for record in event.records {
@@ -51,7 +52,7 @@ impl PollTick {
                 Ok(letter) if letter.is_suspect() => suspects.push(letter),
                 Ok(letter) => fresh.push(letter),
                 Err(unreadable) if is_dead => {
-                    if self.unreadable_dead_letter(&id, &unreadable).await == Handled::Leave {
+                    if self.unreadable_dead_letter(&id, &unreadable, budget).await == Handled::Leave {
                         stay.push(id);
                     }
                 }
@@ -61,7 +62,6 @@ impl PollTick {
                 }
             }
         }
-        let end = TimeBudget::new(self.engine.clock().now(), ends_at);
         suspects.sort_by_key(|suspect| suspect.message.put_backs());
         let has_waited = suspects.last().is_some_and(|suspect| suspect.message.put_backs() >= OFTEN_ENOUGH);
         let alone = if fresh.is_empty() || has_waited { suspects.pop() } else { None };
@@ -70,33 +70,35 @@ impl PollTick {
             None => (fresh, Vec::new()),
         };
         // Put back first: whoever runs the rest may not come to it.
-        let apart = suspects.into_iter().zip(1..).map(|(letter, number)| self.put_back(letter, number));
-        let others = others.into_iter().map(|letter| self.put_back(letter, 1));
+        let apart =
+            suspects.into_iter().zip(1..).map(|(letter, number)| self.put_back(letter, number, budget));
+        let others = others.into_iter().map(|letter| self.put_back(letter, 1, budget));
         stay.extend(join_all(apart).await.into_iter().chain(join_all(others).await).flatten());
-        let run = run.into_iter().map(|letter| self.run(letter, end));
+        let run = run.into_iter().map(|letter| self.run(letter, budget));
         stay.extend(join_all(run).await.into_iter().flatten());
-        let ended = dead.into_iter().map(|letter| self.end(letter, end));
+        let ended = dead.into_iter().map(|letter| self.end(letter, budget));
         stay.extend(join_all(ended).await.into_iter().flatten());
         let mut response = SqsBatchResponse::default();
         response.batch_item_failures = stay.into_iter().map(failure).collect();
         response
     }
 
-    async fn run(&self, letter: Letter, end: TimeBudget) -> Option<String> {
-        let engine = self.engine.on(letter.occasion(end));
+    async fn run(&self, letter: Letter, budget: TimeBudget) -> Option<String> {
+        let engine = self.engine.for_call(letter.context(budget));
         let handled = engine.handle(&letter.message, letter.receive_count).instrument(letter.span()).await;
         letter.unless(handled)
     }
 
-    async fn end(&self, letter: Letter, end: TimeBudget) -> Option<String> {
-        let engine = self.engine.on(letter.occasion(end));
+    async fn end(&self, letter: Letter, budget: TimeBudget) -> Option<String> {
+        let engine = self.engine.for_call(letter.context(budget));
         letter.unless(engine.dead_letter(&letter.message).instrument(letter.span()).await)
     }
 
     /// Puts a message back, apart from others by its number, and deletes it: it is not to be received once more with
     /// what is run now, should that kill the function.
-    async fn put_back(&self, letter: Letter, number: u32) -> Option<String> {
-        let put_back = self.engine.set_aside(&letter.message, letter.receive_count, APART * number).await;
+    async fn put_back(&self, letter: Letter, number: u32, budget: TimeBudget) -> Option<String> {
+        let engine = self.engine.for_call(letter.context(budget));
+        let put_back = engine.set_aside(&letter.message, letter.receive_count, APART * number).await;
         if put_back == Handled::Delete
             && let Err(error) = self.queue.delete(&letter.handle).await
         {
@@ -105,12 +107,18 @@ impl PollTick {
         letter.unless(put_back)
     }
 
-    async fn unreadable_dead_letter(&self, id: &str, unreadable: &UnreadableMessage) -> Handled {
+    async fn unreadable_dead_letter(
+        &self,
+        id: &str,
+        unreadable: &UnreadableMessage,
+        budget: TimeBudget,
+    ) -> Handled {
         let Some(trace_id) = &unreadable.trace_id else {
             tracing::error!(message_id = id, error = %unreadable, "a dead letter about no invocation is dropped");
             return Handled::Delete;
         };
-        self.engine.unreadable_dead_letter(trace_id, &unreadable.problem).await
+        let context = CallContext { time_budget: Some(budget), ..CallContext::default() };
+        self.engine.for_call(context).unreadable_dead_letter(trace_id, &unreadable.problem).await
     }
 }
 
@@ -143,8 +151,8 @@ impl Letter {
         matches!(self.message, Message::WakeUp(_)) && self.message.crashes(self.receive_count) > 0
     }
 
-    fn occasion(&self, end: TimeBudget) -> CallContext {
-        CallContext { end: Some(end), trace: self.trace.clone(), cause: None }
+    fn context(&self, budget: TimeBudget) -> CallContext {
+        CallContext { time_budget: Some(budget), trace: self.trace.clone(), cause: None }
     }
 
     fn span(&self) -> tracing::Span {

@@ -110,7 +110,7 @@ pub fn poll_tick(project: Project) -> ExitCode {
 
 /// What the functions that run something are made of.
 struct Parts {
-    engine: Engine,
+    engine: Arc<Engine>,
     queue: Arc<SqsQueue>,
     settings: Settings,
     metrics: Metrics,
@@ -170,6 +170,8 @@ impl Parts {
             callback_base,
             limits: settings.limits,
         });
+        // A function handles one event at a time, and metrics are written after it, when no step runs; each metric costs money.
+        let engine = Arc::new(engine.without_running_steps());
         Ok(Self { engine, queue, settings, metrics })
     }
 }
@@ -178,7 +180,7 @@ async fn service(project: Project) -> Result<(Arc<Service>, Metrics), StartError
     let Parts { engine, settings, metrics, .. } = Parts::new(project).await?;
     // The token in a callback URL is enough: third parties call the API itself.
     let protocol = ProtocolSettings { callbacks_through_gateway: false, ..settings.protocol() };
-    Ok((Service::new(Arc::new(engine), protocol), metrics))
+    Ok((Service::new(engine, protocol), metrics))
 }
 
 async fn serve(endpoint: Endpoint, metrics: Metrics) -> Result<(), StartError> {

@@ -5,12 +5,11 @@ use bk_plugin_core::record::{Deadline, Record, State};
 use bk_plugin_core::table::Commit;
 use bk_plugin_kit::event::{Callback, Event};
 use bk_plugin_kit::next::{CallbackWait, Next};
-use bk_plugin_kit::runtime::StepFacts;
-use bk_plugin_kit::runtime::{StepInput, StepOutcome, StepState};
+use bk_plugin_kit::runtime::{StepFacts, StepInput, StepOutcome, StepState, Version};
 use futures::future::{Either, select};
 use tracing::Instrument as _;
 
-use super::Engine;
+use super::EngineCall;
 use crate::metrics::{StepEnd, StepMetrics};
 
 /// Whether a failed step is the first one; the reference words them differently.
@@ -105,7 +104,7 @@ impl Phase {
     }
 }
 
-impl Engine {
+impl EngineCall<'_> {
     /// Runs the step that a claimed record waits for.
     pub(super) async fn run_claimed(&self, record: &mut Record) -> StepResult {
         let event = match (record.state, record.inbox.first(), record.deadline) {
@@ -125,7 +124,11 @@ impl Engine {
             storage: record.storage.take(),
             outputs: record.outputs.take(),
         };
-        self.run(&record.plugin_version, input, Phase::Schedule).await
+        let Some(version) = self.engine.registry().version(&record.plugin_version) else {
+            let message = format!("version {} is not deployed any more", record.plugin_version);
+            return StepResult::fail(Phase::Schedule.failed(&message));
+        };
+        self.run(&**version, input, Phase::Schedule).await
     }
 
     /// The facts of the step that follows what is in the record.
@@ -135,25 +138,21 @@ impl Engine {
             invoke_count: record.invoke_count + 1,
             event,
             caller: record.caller.clone(),
-            urls: self.urls.clone(),
+            urls: self.engine.urls.clone(),
             prepared: 0,
         }
     }
 
     /// Runs `execute` within the step's time limit.
-    pub(super) async fn run(&self, plugin_version: &str, input: StepInput, phase: Phase) -> StepResult {
-        let Some(version) = self.registry.version(plugin_version) else {
-            let message = format!("version {plugin_version} is not deployed any more");
-            return StepResult::fail(phase.failed(&message));
-        };
-        let (limit, begun) = (self.step_time_limit(), self.clock.now());
+    pub(super) async fn run(&self, version: &dyn Version, input: StepInput, phase: Phase) -> StepResult {
+        let meta = version.meta();
+        let (limit, begun) = (self.step_time_limit(), self.clock().now());
         let (metrics, called) = (phase.metrics(), matches!(input.facts.event, Event::Called(_)));
-        // In a function, which handles one event at a time, it would be 0 whenever it is read, and be paid for.
-        let running = self.occasion.end.is_none().then(|| metrics.begun(plugin_version));
-        let span = self.step_span(plugin_version, &input.facts);
+        let running = self.engine.counts_running.then(|| metrics.begun(meta.version));
+        let span = self.step_span(meta.version, &input.facts);
         let outcome = async {
             tracing::debug!("plugin start execute");
-            let outcome = match select(version.step(input), self.clock.sleep(limit)).await {
+            let outcome = match select(version.step(input), self.clock().sleep(limit)).await {
                 Either::Left((outcome, _)) => outcome,
                 Either::Right(_) => StepOutcome::Unexpected(format!(
                     "the step took longer than its time limit of {} s",
@@ -165,7 +164,7 @@ impl Engine {
         };
         let outcome = outcome.instrument(span).await;
         drop(running);
-        metrics.ended(plugin_version, self.clock.now().since(begun), StepEnd::of(&outcome), called);
+        metrics.ended(meta.version, self.clock().now().since(begun), StepEnd::of(&outcome), called);
         StepResult::of(outcome, phase)
     }
 
@@ -182,7 +181,7 @@ impl Engine {
             consume: record.state == State::Callback && !record.inbox.is_empty(),
             owed: state.is_finished() && record.finish_callback.is_some(),
             finish_at: state.is_finished().then_some(now),
-            expires_at: state.is_finished().then(|| now + self.limits.keep_finished),
+            expires_at: state.is_finished().then(|| now + self.limits().keep_finished),
             inbox_len: (state == State::Callback).then_some(record.inbox.len()),
         }
     }

@@ -188,12 +188,18 @@ impl Bench {
         Self { engine: Arc::new(engine), store, weather, clock, receiver, keys, trace_id }
     }
 
+    /// The engine at work on a call of which nothing is known.
+    fn call_engine(&self) -> EngineCall<'_> {
+        self.engine.for_call(CallContext::default())
+    }
+
     async fn invoke(&self, steps: &[&str]) -> Invoked {
         let inputs = json!({"steps": steps}).as_object().cloned().unwrap();
         let context =
             json!({URL_INFO: {"url": "http://caller.test/", "data": {}}}).as_object().cloned().unwrap();
         let call = Call { inputs, context, caller: caller() };
-        self.engine.invoke(self.trace_id.clone(), "1.0.0", call).await.unwrap().unwrap()
+        let version = self.engine.registry().version("1.0.0").unwrap();
+        self.call_engine().invoke(&**version, self.trace_id.clone(), call).await.unwrap()
     }
 
     /// Another step before the invocation has a record would be given this token.
@@ -202,7 +208,7 @@ impl Bench {
     }
 
     async fn call(&self, data: Value) -> Result<(), CallbackError> {
-        self.engine.callback(&self.token(), data).await.map(|_| ())
+        self.call_engine().callback(&self.token(), data).await.map(|_| ())
     }
 
     /// Receives and handles what is due until nothing is.
@@ -213,7 +219,9 @@ impl Bench {
                 return;
             }
             for delivery in due {
-                if self.engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
+                if self.call_engine().handle(&delivery.message, delivery.receive_count).await
+                    == Handled::Delete
+                {
                     self.store.delete(&delivery.handle).await.unwrap();
                 }
             }
@@ -243,7 +251,7 @@ impl Bench {
 
     /// Claims as a runner would that dies before it commits.
     async fn claim_and_die(&self, after_step: u32) {
-        let lease = self.engine.new_lease(self.clock.now());
+        let lease = self.call_engine().new_lease(self.clock.now());
         let on = ClaimOn::Step(after_step);
         let claim = self.store.claim(&self.trace_id, &on, &lease, self.clock.now()).await.unwrap();
         assert!(matches!(claim, Claim::Granted(_)), "{claim:?}");
@@ -294,7 +302,7 @@ async fn a_wake_up_ahead_of_its_record_waits_for_it_and_is_dropped_in_the_end() 
     bench.store.send(&bench.wake_up(1), Duration::ZERO).await.unwrap();
     bench.pass(secs(1)).await;
     assert_eq!(bench.store.messages().len(), 1);
-    bench.pass(bench.engine.limits.put_back_limit() + secs(3)).await;
+    bench.pass(bench.engine.parts.limits.put_back_limit() + secs(3)).await;
     assert!(bench.store.messages().is_empty());
 }
 
@@ -303,7 +311,7 @@ async fn a_wake_up_waits_for_a_commit_that_is_still_under_way_when_the_lease_end
     let bench = Bench::new();
     bench.invoke(&["poll an hour", "done"]).await;
     bench.store.send(&bench.wake_up(2), Duration::ZERO).await.unwrap();
-    bench.pass(bench.engine.limits.lease() + secs(60)).await;
+    bench.pass(bench.engine.parts.limits.lease() + secs(60)).await;
     assert_eq!(bench.store.messages().len(), 2);
 }
 
