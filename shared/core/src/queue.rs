@@ -145,6 +145,19 @@ pub struct Delivery {
     pub receive_count: u32,
 }
 
+impl Delivery {
+    /// How many receivers seem to have crashed on the message before this delivery: [`Message::crashes`].
+    pub fn crashes(&self) -> u32 {
+        self.message.crashes(self.receive_count)
+    }
+}
+
+impl AsRef<Self> for Delivery {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// The delayed queue.
 #[async_trait]
 pub trait Queue: Send + Sync {

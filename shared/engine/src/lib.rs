@@ -8,6 +8,7 @@ pub mod callback_token;
 mod engine;
 pub mod metered_store;
 pub mod metrics;
+pub mod suspects;
 pub mod worker;
 
 pub use engine::*;
