@@ -14,6 +14,7 @@ mod finish;
 mod invoke;
 mod limits;
 mod outage;
+mod phase;
 mod spans;
 mod step;
 mod take_over;

@@ -8,6 +8,7 @@ use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Claim;
 
 use super::outage::OUTAGE;
+use super::phase::Phase;
 use super::step::StepResult;
 use super::{EngineCall, Handled};
 use crate::metrics;
@@ -66,6 +67,7 @@ impl EngineCall<'_> {
                 let err = err(step);
                 tracing::error!(trace_id = %record.trace_id, step, err, "a dead letter: FAIL");
                 metrics::dead_letter(&record.plugin_version);
+                Phase::Schedule.count_unexpected(record.plugin_version.clone());
                 self.send_and_commit(wake_up, StepResult::fail(err), &record, &lease).await
             }
             // Its last runner may still be alive. The message is left: a copy would have a crash count of 0.

@@ -15,7 +15,8 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::EngineCall;
-use super::step::{Phase, StepResult};
+use super::phase::Phase;
+use super::step::StepResult;
 
 /// The arguments of an invocation.
 #[derive(Debug, Clone, Default)]

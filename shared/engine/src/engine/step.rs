@@ -1,4 +1,4 @@
-//! One step, from a claimed record to what is to be written: no store is touched here.
+//! One step, from a claimed record to its result. No store is touched here.
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::record::{Deadline, Record, State};
@@ -10,16 +10,9 @@ use futures::future::{Either, select};
 use tracing::Instrument as _;
 
 use super::EngineCall;
-use crate::metrics::{StepEnd, StepMetrics};
+use super::phase::Phase;
 
-/// Whether a failed step is the first one; the reference words them differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Execute,
-    Schedule,
-}
-
-/// The end of a step.
+/// The result of a step, to be written.
 pub(super) struct StepResult {
     pub(super) next: Option<Next>,
     pub(super) storage: Option<serde_json::Value>,
@@ -28,7 +21,7 @@ pub(super) struct StepResult {
 }
 
 impl StepResult {
-    /// A FAIL that keeps what the step before left.
+    /// A FAIL that keeps the state of the step before.
     pub(super) fn fail(err: String) -> Self {
         Self { next: None, storage: None, outputs: None, err: bounded(err) }
     }
@@ -52,7 +45,7 @@ impl StepResult {
         }
     }
 
-    /// When the wait for a callback that begins `now` ends, if it does.
+    /// The end of a wait for a callback that begins `now`.
     pub(super) fn deadline(&self, now: Timestamp) -> Option<Deadline> {
         match self.next {
             Some(Next::Callback(CallbackWait::OrFail(timeout))) => {
@@ -66,7 +59,7 @@ impl StepResult {
     }
 }
 
-/// As much of an error's text as is stored: a record that only holds an error must always fit.
+/// Bytes of an error's text that are stored: a record that holds nothing but an error must always fit.
 const LONGEST_ERR: usize = 16 * 1024;
 
 fn bounded(mut err: String) -> String {
@@ -74,42 +67,13 @@ fn bounded(mut err: String) -> String {
     err
 }
 
-impl Phase {
-    fn metrics(self) -> StepMetrics {
-        match self {
-            Self::Execute => StepMetrics::Execute,
-            Self::Schedule => StepMetrics::Schedule,
-        }
-    }
-
-    fn failed(self, message: &str) -> String {
-        match self {
-            Self::Execute => format!("plugin execute failed: {message}"),
-            Self::Schedule => format!("plugin schedule failed: {message}"),
-        }
-    }
-
-    fn unexpected(self, message: &str) -> String {
-        match self {
-            Self::Execute => format!("plugin execute raise unexpected error: {message}"),
-            Self::Schedule => format!("plugin schedule failed: {message}"),
-        }
-    }
-
-    fn invalid(self, message: String) -> String {
-        match self {
-            Self::Execute => message,
-            Self::Schedule => format!("plugin schedule failed: {message}"),
-        }
-    }
-}
-
 impl EngineCall<'_> {
-    /// Runs the step that a claimed record waits for.
+    /// Runs the step that a claimed record waits for. What the step is given is moved out of the record: the commit
+    /// needs none of it.
     pub(super) async fn run_claimed(&self, record: &mut Record) -> StepResult {
-        let event = match (record.state, record.inbox.first(), record.deadline) {
+        let event = match (record.state, record.inbox.first_mut(), record.deadline) {
             (State::Callback, Some(entry), _) => {
-                Event::Called(Callback::new(entry.callback_id.clone(), entry.data.clone()))
+                Event::Called(Callback::new(entry.callback_id.clone(), entry.data.take()))
             }
             (State::Callback, None, Some(Deadline { run: true, .. })) => Event::TimedOut,
             (State::Callback, None, _) => {
@@ -131,7 +95,7 @@ impl EngineCall<'_> {
         self.run(&**version, input, Phase::Schedule).await
     }
 
-    /// The facts of the step that follows what is in the record.
+    /// The facts of the record's next step.
     pub(super) fn facts(&self, record: &Record, event: Event) -> StepFacts {
         StepFacts {
             trace_id: record.trace_id.clone(),
@@ -147,8 +111,8 @@ impl EngineCall<'_> {
     pub(super) async fn run(&self, version: &dyn Version, input: StepInput, phase: Phase) -> StepResult {
         let meta = version.meta();
         let (limit, begun) = (self.step_time_limit(), self.clock().now());
-        let (metrics, called) = (phase.metrics(), matches!(input.facts.event, Event::Called(_)));
-        let running = self.engine.counts_running.then(|| metrics.begun(meta.version));
+        let called = matches!(input.facts.event, Event::Called(_));
+        let running = self.engine.counts_running.then(|| phase.begin(meta.version));
         let span = self.step_span(meta.version, &input.facts);
         let outcome = async {
             tracing::debug!("plugin start execute");
@@ -164,11 +128,11 @@ impl EngineCall<'_> {
         };
         let outcome = outcome.instrument(span).await;
         drop(running);
-        metrics.ended(meta.version, self.clock().now().since(begun), StepEnd::of(&outcome), called);
+        phase.count(meta.version, self.clock().now().since(begun), &outcome, called);
         StepResult::of(outcome, phase)
     }
 
-    /// What is written of the end of a step.
+    /// The commit that writes the result of a step.
     pub(super) fn commit_of(&self, ended: StepResult, record: &Record, now: Timestamp) -> Commit {
         let (state, deadline) = (ended.state(), ended.deadline(now));
         Commit {
@@ -187,19 +151,9 @@ impl EngineCall<'_> {
     }
 }
 
-impl StepEnd {
-    fn of(outcome: &StepOutcome) -> Self {
-        match outcome {
-            StepOutcome::Next(..) => Self::Well,
-            StepOutcome::Failed(..) | StepOutcome::Invalid(_) => Self::Failed,
-            StepOutcome::Unexpected(_) => Self::Raised,
-        }
-    }
-}
-
 fn log_end(outcome: &StepOutcome) {
     if !matches!(outcome, StepOutcome::Next(..)) {
-        // For a trace; the line that follows is for the log.
+        // For a trace; the log has the line below.
         tracing::Span::current().record("otel.status_code", "ERROR");
     }
     match outcome {
