@@ -10,7 +10,9 @@ use bk_plugin_aws::secret::{SecretError, SecretVariables};
 use bk_plugin_aws::sqs::SqsQueue;
 use bk_plugin_aws::{Clients, ClientsError};
 use bk_plugin_core::clock::SystemClock;
+use bk_plugin_core::queue::Queue;
 use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
+use bk_plugin_engine::metered_store::MeteredStore;
 use bk_plugin_engine::{Engine, EngineParts};
 use bk_plugin_kit::project::{Project, ProjectErrors};
 use bk_plugin_service::finish_callback_client::HttpFinishCallbackClient;
@@ -111,7 +113,7 @@ pub fn poll_tick(project: Project) -> ExitCode {
 /// What the functions that run something are made of.
 struct Parts {
     engine: Arc<Engine>,
-    queue: Arc<SqsQueue>,
+    queue: Arc<dyn Queue>,
     settings: Settings,
     metrics: Metrics,
 }
@@ -156,11 +158,13 @@ impl Parts {
             Some(_) => settings.destinations.clone().and_loopback(),
             None => settings.destinations.clone(),
         };
-        let queue = Arc::new(SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay));
+        let table = DynamoDbTable::new(clients.dynamodb(), store.table);
+        let queue = SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay);
+        let store = Arc::new(MeteredStore::new(Arc::new(table), Arc::new(queue)));
         let engine = Engine::new(EngineParts {
             registry: Arc::new(project.build()?),
-            table: Arc::new(DynamoDbTable::new(clients.dynamodb(), store.table)),
-            queue: queue.clone(),
+            table: store.clone(),
+            queue: store.clone(),
             clock: Arc::new(SystemClock),
             finish_callbacks: Arc::new(HttpFinishCallbackClient::new(
                 destinations,
@@ -170,9 +174,9 @@ impl Parts {
             callback_base,
             limits: settings.limits,
         });
-        // A function handles one event at a time, and metrics are written after it, when no step runs; each metric costs money.
+        // Metrics are written after the event, when no step is running, and every metric costs money.
         let engine = Arc::new(engine.without_running_steps());
-        Ok(Self { engine, queue, settings, metrics })
+        Ok(Self { engine, queue: store, settings, metrics })
     }
 }
 
