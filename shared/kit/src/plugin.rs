@@ -2,6 +2,7 @@
 //! `execute`.
 
 use std::future::Future;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -75,12 +76,14 @@ pub struct Meta {
     pub desc: &'static str,
     #[doc(hidden)]
     pub enable_plugin_callback: bool,
+    #[doc(hidden)]
+    pub step_time_limit: Option<Duration>,
 }
 
 impl Meta {
     /// The version's number, a [semantic version](https://semver.org); checked when the project is built.
     pub const fn version(version: &'static str) -> Self {
-        Self { version, desc: "", enable_plugin_callback: false }
+        Self { version, desc: "", enable_plugin_callback: false, step_time_limit: None }
     }
 
     /// A description for the plugin's users.
@@ -94,6 +97,13 @@ impl Meta {
     #[must_use]
     pub const fn enable_plugin_callback(self) -> Self {
         Self { enable_plugin_callback: true, ..self }
+    }
+
+    /// The time limit of a step of this version: a step that takes longer ends in FAIL. The limit of the process
+    /// (`BK_PLUGIN_STEP_TIME_LIMIT`) still holds if it is shorter.
+    #[must_use]
+    pub const fn step_time_limit(self, limit: Duration) -> Self {
+        Self { step_time_limit: Some(limit), ..self }
     }
 }
 

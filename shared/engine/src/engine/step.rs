@@ -110,7 +110,7 @@ impl EngineCall<'_> {
     /// Runs `execute` within the step's time limit.
     pub(super) async fn run(&self, version: &dyn Version, input: StepInput, phase: Phase) -> StepResult {
         let meta = version.meta();
-        let (limit, begun) = (self.step_time_limit(), self.clock().now());
+        let (limit, begun) = (self.step_time_limit(&meta), self.clock().now());
         let called = matches!(input.facts.event, Event::Called(_));
         let running = self.engine.counts_running.then(|| phase.begin(meta.version));
         let span = self.step_span(meta.version, &input.facts);

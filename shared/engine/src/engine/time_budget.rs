@@ -1,10 +1,11 @@
-//! Until when the parts of a call may take: within the limits, and before the process is killed.
+//! How long the parts of a call may take: within the limits, and before the process is killed.
 
 use std::time::Duration;
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::LeaseToken;
 use bk_plugin_core::record::Lease;
+use bk_plugin_kit::plugin::Meta;
 
 use super::EngineCall;
 
@@ -38,10 +39,11 @@ impl TimeBudget {
 }
 
 impl EngineCall<'_> {
-    /// How long a step that starts now may take.
-    pub(super) fn step_time_limit(&self) -> Duration {
+    /// How long a step of this version may take if it starts now.
+    pub(super) fn step_time_limit(&self, version: &Meta) -> Duration {
         let left = self.context.time_budget.map(|budget| budget.step_until.since(self.clock().now()));
-        left.unwrap_or(Duration::MAX).min(self.limits().step_time_limit)
+        let limits = left.into_iter().chain(version.step_time_limit);
+        limits.fold(self.limits().step_time_limit, Duration::min)
     }
 
     /// Until when an unavailable store is retried.

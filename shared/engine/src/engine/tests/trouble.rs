@@ -62,6 +62,22 @@ async fn a_step_over_its_time_limit_fails() {
 }
 
 #[tokio::test]
+async fn a_version_may_have_a_shorter_time_limit_than_its_process() {
+    let bench = Bench::new();
+    let limit =
+        |call: EngineCall<'_>, own| call.step_time_limit(&Meta::version("1.0.0").step_time_limit(own));
+    assert_eq!(limit(bench.call_engine(), secs(5)), secs(5));
+    assert_eq!(limit(bench.call_engine(), secs(3600)), Limits::default().step_time_limit);
+    let now = bench.clock.now();
+    let killed_soon = || {
+        let time_budget = Some(TimeBudget::new(now, now + secs(40)));
+        bench.engine.for_call(CallContext { time_budget, ..CallContext::default() })
+    };
+    assert_eq!(limit(killed_soon(), secs(5)), secs(5));
+    assert_eq!(limit(killed_soon(), secs(59)), secs(32), "8 s are kept for the result");
+}
+
+#[tokio::test]
 async fn a_state_too_large_fails_with_size_and_limit() {
     let bench = Bench::new();
     bench.invoke(&["poll", "big"]).await;
