@@ -15,6 +15,7 @@ mod invoke;
 mod limits;
 mod outage;
 mod phase;
+mod pitfalls;
 mod spans;
 mod step;
 mod take_over;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use metrics::{KeyName, Unit, counter, gauge, histogram};
+use metrics::{KeyName, Unit, counter, histogram};
 
 /// Seconds a first step took.
 pub const EXECUTE_TIME: &str = "bk_plugin_execute_time";

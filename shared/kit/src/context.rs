@@ -53,6 +53,11 @@ impl<P: Plugin> Context<P> {
         Self { data, storage, outputs, step }
     }
 
+    /// How many callbacks the step has prepared so far.
+    pub(crate) fn prepared(&self) -> u32 {
+        self.step.prepared
+    }
+
     /// Why this step is run.
     pub fn event(&self) -> Event {
         self.step.event.clone()

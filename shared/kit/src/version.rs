@@ -61,6 +61,8 @@ pub struct StepState {
     pub storage: Value,
     /// What the plugin has put out.
     pub outputs: Value,
+    /// How many callbacks the step has prepared.
+    pub prepared: u32,
 }
 
 /// A version of any plugin.
@@ -110,8 +112,10 @@ impl<P: Plugin> Typed<P> {
         if let Err(Error::Unexpected(error)) = result {
             return StepOutcome::Unexpected(with_sources(&*error));
         }
-        let state = to_json("storage", &cx.storage)
-            .and_then(|storage| Ok(StepState { storage, outputs: outputs_to_json(cx.outputs.as_ref())? }));
+        let state = to_json("storage", &cx.storage).and_then(|storage| {
+            let outputs = outputs_to_json(cx.outputs.as_ref())?;
+            Ok(StepState { storage, outputs, prepared: cx.prepared() })
+        });
         match (state, result) {
             (Ok(state), Ok(next)) => StepOutcome::Next(next, state),
             (Ok(state), Err(error)) => StepOutcome::Failed(fail_text(error), state),

@@ -1,16 +1,21 @@
 //! One step, from a claimed record to its result. No store is touched here.
 
+use std::future::poll_fn;
+use std::time::{Duration, Instant};
+
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::record::{Deadline, Record, State};
 use bk_plugin_core::table::Commit;
 use bk_plugin_kit::event::{Callback, Event};
 use bk_plugin_kit::next::{CallbackWait, Next};
 use bk_plugin_kit::runtime::{StepFacts, StepInput, StepOutcome, StepState, Version};
+use futures::FutureExt as _;
 use futures::future::{Either, select};
 use tracing::Instrument as _;
 
 use super::EngineCall;
 use super::phase::Phase;
+use super::pitfalls::Pitfall;
 
 /// The result of a step, to be written.
 pub(super) struct StepResult {
@@ -27,7 +32,7 @@ impl StepResult {
     }
 
     fn of(outcome: StepOutcome, phase: Phase) -> Self {
-        let (next, StepState { storage, outputs }, err) = match outcome {
+        let (next, StepState { storage, outputs, .. }, err) = match outcome {
             StepOutcome::Next(next, state) => (Some(next), state, String::new()),
             StepOutcome::Failed(message, state) => (None, state, bounded(phase.failed(&message))),
             StepOutcome::Unexpected(message) => return Self::fail(phase.unexpected(&message)),
@@ -111,12 +116,15 @@ impl EngineCall<'_> {
     pub(super) async fn run(&self, version: &dyn Version, input: StepInput, phase: Phase) -> StepResult {
         let meta = version.meta();
         let (limit, begun) = (self.step_time_limit(&meta), self.clock().now());
+        let invoke_count = input.facts.invoke_count;
         let called = matches!(input.facts.event, Event::Called(_));
         let running = self.engine.counts_running.then(|| phase.begin(meta.version));
         let span = self.step_span(meta.version, &input.facts);
         let outcome = async {
             tracing::debug!("plugin start execute");
-            let outcome = match select(version.step(input), self.clock().sleep(limit)).await {
+            let mut longest_poll = Duration::ZERO;
+            let step = timed(version.step(input), &mut longest_poll);
+            let outcome = match select(step, self.clock().sleep(limit)).await {
                 Either::Left((outcome, _)) => outcome,
                 Either::Right(_) => StepOutcome::Unexpected(format!(
                     "the step took longer than its time limit of {} s",
@@ -124,6 +132,7 @@ impl EngineCall<'_> {
                 )),
             };
             log_end(&outcome);
+            Pitfall::of(invoke_count, &outcome, longest_poll).for_each(Pitfall::warn);
             outcome
         };
         let outcome = outcome.instrument(span).await;
@@ -151,6 +160,19 @@ impl EngineCall<'_> {
     }
 }
 
+/// The same step, which notes the longest time that one poll of it took.
+fn timed<T>(
+    mut step: impl Future<Output = T> + Unpin,
+    longest_poll: &mut Duration,
+) -> impl Future<Output = T> + Unpin {
+    poll_fn(move |cx| {
+        let begun = Instant::now();
+        let polled = step.poll_unpin(cx);
+        *longest_poll = begun.elapsed().max(*longest_poll);
+        polled
+    })
+}
+
 fn log_end(outcome: &StepOutcome) {
     if !matches!(outcome, StepOutcome::Next(..)) {
         // For a trace; the log has the line below.
@@ -167,5 +189,23 @@ fn log_end(outcome: &StepOutcome) {
             tracing::error!("plugin execute raise unexpected error: {message}");
         }
         StepOutcome::Invalid(message) => tracing::warn!("{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_longest_poll_of_a_step_is_noted() {
+        let mut longest = Duration::ZERO;
+        let step = async {
+            tokio::task::yield_now().await;
+            std::thread::sleep(Duration::from_millis(20));
+            tokio::task::yield_now().await;
+            7
+        };
+        assert_eq!(timed(Box::pin(step), &mut longest).await, 7);
+        assert!(longest >= Duration::from_millis(20), "{longest:?}");
     }
 }
