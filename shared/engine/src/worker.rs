@@ -1,4 +1,4 @@
-//! The worker: receives messages and has the engine handle them, many at a time.
+//! The worker: receives messages and gives them to the engine, many at a time.
 //!
 //! (On AWS Lambda the event source mapping is the worker.)
 
@@ -29,7 +29,7 @@ impl Default for WorkerOptions {
     }
 }
 
-/// Receives messages and has the engine handle them.
+/// Receives messages and gives them to the engine.
 pub struct Worker {
     engine: Arc<Engine>,
     queue: Arc<dyn Queue>,

@@ -28,7 +28,7 @@ async fn a_dead_runners_lease_ends_and_the_step_runs() {
 }
 
 #[tokio::test]
-async fn a_process_that_stood_still_writes_nothing_any_more() {
+async fn a_process_that_was_frozen_writes_nothing_late() {
     let bench = Bench::new();
     let asked = AtomicU32::new(0);
     let ask = || async {
@@ -129,7 +129,7 @@ async fn two_wake_ups_of_a_step_that_keeps_dying_do_not_keep_each_other_alive() 
             let dead = delivery.message.crashes(delivery.receive_count)
                 >= bench.engine.parts.limits.max_receive_count;
             if !dead && !before.is_leased(bench.clock.now()) {
-                // The runner claims, then its process dies.
+                // The runner claims, then its process crashes.
                 let lease = bench.call_engine().new_lease(bench.clock.now());
                 bench.call_engine().claim(wake_up, &lease, bench.clock.now()).await.unwrap();
                 deaths += 1;
@@ -199,7 +199,7 @@ async fn a_step_that_keeps_dying_ends_in_fail() {
 async fn a_store_that_is_away_ends_nothing() {
     let bench = Bench::new();
     bench.invoke(&["poll", "poll", "done"]).await;
-    bench.weather.failures.store(7, Ordering::Relaxed);
+    bench.unreliable.failures.store(7, Ordering::Relaxed);
     bench.pass(secs(300)).await;
     assert_eq!(bench.record().await.state, State::Success);
     assert!(bench.store.messages().is_empty());
@@ -223,7 +223,7 @@ async fn finish_callbacks_are_retried_and_given_up() {
 }
 
 #[tokio::test]
-async fn an_owed_finish_callback_is_sent_by_whoever_meets_the_record() {
+async fn an_owed_finish_callback_is_sent_by_the_next_runner_that_meets_the_record() {
     let bench = Bench::new();
     bench.invoke(&["poll", "done"]).await;
     bench.clock.advance(secs(10));
