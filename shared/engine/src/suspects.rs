@@ -48,16 +48,13 @@ pub fn plan<D: AsRef<Delivery>>(deliveries: Vec<D>, policy: &SuspectPolicy, slot
     let runs_alone = suspect.is_some() && policy.put_backs_before_alone.is_some();
     let make_way = if runs_alone { std::mem::take(&mut fresh) } else { Vec::new() };
 
-    let delay = |delivery: &D| policy.back_off.delay(put_backs(delivery));
-    let stagger = (0..).map(|position| policy.stagger * position);
-    let suspects = suspects.into_iter().zip(stagger).map(|(suspect, stagger)| {
-        let delay = delay(&suspect) + stagger;
-        (suspect, delay)
-    });
-    let make_way = make_way.into_iter().map(|delivery| {
-        let delay = delay(&delivery);
+    let later = |delivery: D, stagger: Duration| {
+        let delay = policy.back_off.delay(put_backs(&delivery)) + stagger;
         (delivery, delay)
-    });
+    };
+    let suspects = suspects.into_iter().zip(0..);
+    let suspects = suspects.map(|(suspect, position)| later(suspect, policy.stagger * position));
+    let make_way = make_way.into_iter().map(|delivery| later(delivery, Duration::ZERO));
     Plan { fresh, suspect, put_back: suspects.chain(make_way).collect() }
 }
 
