@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct BackOff {
     /// The first delay.
     pub first: Duration,
-    /// No delay is longer.
+    /// The longest delay.
     pub longest: Duration,
 }
 

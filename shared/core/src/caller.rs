@@ -1,4 +1,4 @@
-//! Who calls.
+//! The caller of a plugin.
 
 use std::convert::Infallible;
 
@@ -7,22 +7,22 @@ use http::HeaderName;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
-/// The header of the tenant that a call is made for. BlueKing's gateway sees to it that it fits the calling app.
+/// The header that names the tenant a call is made for. BlueKing's gateway checks that the calling app may use it.
 pub const TENANT: HeaderName = HeaderName::from_static("x-bk-tenant-id");
 
-/// Who called a plugin or one of the author's routes, as far as it is known: behind BlueKing's gateway what the
-/// gateway vouches for, elsewhere little or nothing.
+/// What is known of the caller of a plugin or of one of the author's routes. Behind BlueKing's gateway the gateway
+/// vouches for it; elsewhere little or nothing is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Caller {
-    /// The code of the calling app. Only the gateway tells.
+    /// The code of the calling app. Known only behind the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app_code: Option<String>,
-    /// The user: whom the gateway has verified, or whom the app names that calls `plugin_api_dispatch`.
+    /// The user: verified by the gateway, or named by the app that calls `plugin_api_dispatch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The tenant the call is made for, where there are several: to be named as `X-Bk-Tenant-Id` in calls of
-    /// BlueKing's APIs that are made for this caller.
+    /// The tenant the call is made for, where BlueKing has several. Calls of BlueKing's APIs for this caller must name it
+    /// as `X-Bk-Tenant-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
 }
@@ -34,7 +34,7 @@ impl Caller {
     }
 }
 
-/// Who calls; an extractor for the handlers of the author's routes.
+/// An extractor for the handlers of the author's routes.
 ///
 /// ```
 /// # use bk_plugin_core::caller::Caller;

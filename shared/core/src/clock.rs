@@ -1,4 +1,4 @@
-//! Time as the engine sees it: a port, so that tests and simulations own it.
+//! The time: a port, so that tests and simulations control it.
 
 use std::fmt;
 use std::ops::Add;
@@ -13,22 +13,22 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment that many milliseconds after 1970.
+    /// The moment this many milliseconds after 1970-01-01 00:00:00 UTC.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970-01-01 00:00:00 UTC.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970, zero before.
+    /// Whole seconds since 1970-01-01 00:00:00 UTC; zero for earlier moments.
     pub fn as_secs(self) -> u64 {
         u64::try_from(self.0 / 1000).unwrap_or(0)
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// The time from `earlier` to this moment; zero if `earlier` is the later one.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -48,7 +48,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// What time it is, and waiting.
+/// Tells the time, and waits.
 #[async_trait]
 pub trait Clock: Send + Sync {
     /// The present moment.

@@ -1,7 +1,7 @@
 //! The text of an error for the log.
 
-/// The text of an error and of everything it says it came from, since the outer one alone ("error sending
-/// request") rarely tells what to do.
+/// The text of an error and of all its sources, since the outermost text ("error sending request") rarely tells what
+/// to do.
 pub fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

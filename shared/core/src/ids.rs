@@ -1,11 +1,11 @@
-//! The names of things: random 128-bit identifiers, written as 32 hexadecimal digits.
+//! Identifiers: random 128-bit identifiers, written as 32 hexadecimal digits.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Why a text is not an identifier.
+/// The text is not an identifier.
 #[derive(Debug, thiserror::Error)]
 #[error("an identifier is 32 lower-case hexadecimal digits")]
 pub struct NotAnId;
@@ -54,11 +54,11 @@ id! {
     TraceId
 }
 id! {
-    /// Names one callback URL that a plugin prepared. A plugin that prepared several tells them apart by it.
+    /// Names one callback URL that a plugin prepared, so that a plugin with several can tell them apart.
     CallbackId
 }
 id! {
-    /// Names one accepted callback: it stands in the inbox of the record and in the wake-up sent for it.
+    /// Names one accepted callback, in the inbox of the record and in the wake-up sent for it.
     Receipt
 }
 id! {
@@ -85,12 +85,12 @@ impl CallbackId {
     }
 }
 
-/// 128 bits from a cryptographic generator: `schedule` is open to whoever knows a trace_id.
+/// 128 bits from a cryptographic generator: every caller who knows a trace_id may ask `schedule`.
 fn random_hex() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// Lower-case hexadecimal digits of `bytes`.
+/// `bytes` as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes

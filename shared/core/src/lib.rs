@@ -1,8 +1,8 @@
-//! The ground that every other crate stands on: what is stored, sent and named, and the ports to it.
+//! The types that every other crate shares: records, messages and identifiers, and the ports to where they are kept.
 //!
-//! [`table::Table`] and [`queue::Queue`] are the two ports that a store implements; [`clock::Clock`] is the time.
-//! [`record::Record`] is what stands in the table, [`queue::Message`] what is in the queue. There is no I/O here but
-//! the machine's clock; [`memory`] has a store for tests.
+//! [`table::Table`] and [`queue::Queue`] are the two ports that a store implements; [`clock::Clock`] is the time. The
+//! table holds [`record::Record`]s, the queue [`queue::Message`]s. The only I/O here is the machine's clock; [`memory`]
+//! has a store for tests.
 #![deny(missing_docs)]
 
 pub mod back_off;

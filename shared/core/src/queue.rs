@@ -1,8 +1,8 @@
 //! The port to the delayed queue: at-least-once messages with a delay, a visibility time-out and a receive
 //! count, as SQS has them. The queue carries requests to look at a record; every fact is in the record.
 //!
-//! Not promised: any order; that a message is with one receiver at a time. The crate `contract` has the tests
-//! that every implementation passes.
+//! Not promised: any order, or that only one receiver has a message at a time. The crate `contract` has the tests that
+//! every implementation passes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::ids::{Receipt, TraceId};
 use crate::store_error::StoreError;
 use crate::trace_context::TraceContext;
 
-/// What a message asks for.
+/// A request to look at a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Message {
@@ -25,7 +25,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The invocation the message is about.
+    /// The invocation that the message is about.
     pub fn trace_id(&self) -> &TraceId {
         match self {
             Self::WakeUp(wake_up) => &wake_up.trace_id,
@@ -33,8 +33,8 @@ impl Message {
         }
     }
 
-    /// How often whoever received the message seems to have died of it, when it was received `receive_count`
-    /// times: the count of the queue, and that of the messages it is a copy of.
+    /// How many receivers seem to have crashed on this message: its deliveries beyond the first, plus the crashes of the
+    /// messages it was copied from.
     pub fn crashes(&self, receive_count: u32) -> u32 {
         let before = match self {
             Self::WakeUp(wake_up) => wake_up.crashes,
@@ -59,7 +59,7 @@ impl Message {
         }
     }
 
-    /// The same message, put back once more.
+    /// This message with one more put-back counted.
     pub fn put_back(self) -> Self {
         match self {
             Self::WakeUp(wake_up) => {
@@ -69,7 +69,7 @@ impl Message {
         }
     }
 
-    /// The same message, and copies of it, knowing of these crashes.
+    /// A copy of this message with the crash count set.
     pub fn with_crashes(&self, crashes: u32) -> Self {
         match self {
             Self::WakeUp(wake_up) => Self::WakeUp(WakeUp { crashes, ..wake_up.clone() }),
@@ -83,44 +83,44 @@ impl Message {
 pub struct WakeUp {
     /// The invocation.
     pub trace_id: TraceId,
-    /// The step asked for is the one after this many committed ones.
+    /// Committed steps before the step that is asked for.
     pub after_step: u32,
-    /// Not before then.
+    /// The earliest time of the step.
     pub due_at: Timestamp,
-    /// The callback this is sent for, if it is.
+    /// The callback that the wake-up was sent for, if it was sent for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
     /// How often it has been put back.
     #[serde(default)]
     pub put_backs: u32,
-    /// How often it was received without having been deleted before it was put back: a put-back is a new
-    /// message, and a step that kills its runner must not begin its count anew with it.
+    /// Crashes counted before the message was put back. A put-back is a new message for the queue, and must not reset
+    /// the count of a step that crashes its process.
     #[serde(default)]
     pub crashes: u32,
-    /// The trace it belongs to: that of the call or the callback it goes back to.
+    /// The trace it belongs to: that of the call or the callback that led to it.
     #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
     pub trace: TraceContext,
 }
 
 impl WakeUp {
-    /// Asks for the step after `after_step` committed ones, from `due_at` on.
+    /// A wake-up for the step after `after_step` committed ones, due at `due_at`.
     pub fn for_step(trace_id: TraceId, after_step: u32, due_at: Timestamp) -> Self {
         let trace = TraceContext::default();
         Self { trace_id, after_step, due_at, receipt: None, put_backs: 0, crashes: 0, trace }
     }
 
-    /// Asks for a step that is given a callback.
+    /// A wake-up for the step that is given this callback.
     pub fn for_callback(trace_id: TraceId, receipt: Receipt, due_at: Timestamp) -> Self {
         Self { receipt: Some(receipt), ..Self::for_step(trace_id, 0, due_at) }
     }
 }
 
-/// Asks for the finish callback of an invocation.
+/// Asks for a post of an invocation's finish callback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finish {
     /// The invocation.
     pub trace_id: TraceId,
-    /// Posts that failed so far.
+    /// Posts that failed before.
     pub attempt: u32,
     /// The trace it belongs to.
     #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
@@ -128,21 +128,34 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// Asks for the first post.
+    /// A request for the first post.
     pub fn first(trace_id: TraceId) -> Self {
         Self { trace_id, attempt: 0, trace: TraceContext::default() }
     }
 }
 
-/// A message as it was received.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// The message.
     pub message: Message,
-    /// Names this delivery to [`Queue::delete`]; each delivery of a message has another one.
+    /// Names this delivery to [`Queue::delete`]. Each delivery of a message has its own.
     pub handle: String,
-    /// How often the message has been received, this time included, without having been deleted.
+    /// How often the message was received without being deleted, this delivery included.
     pub receive_count: u32,
+}
+
+impl Delivery {
+    /// How many receivers seem to have crashed on the message before this delivery: [`Message::crashes`].
+    pub fn crashes(&self) -> u32 {
+        self.message.crashes(self.receive_count)
+    }
+}
+
+impl AsRef<Self> for Delivery {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 /// The delayed queue.
@@ -151,14 +164,13 @@ pub trait Queue: Send + Sync {
     /// Stores a message that can be received after `delay`, which is at most [`Queue::longest_delay`].
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError>;
 
-    /// Up to `max` messages that are due, which may be fewer than there are; waits up to `wait` for the first,
-    /// be it sent, due or visible again meanwhile. Each is hidden from other receivers for the visibility
-    /// time-out, then it can be received again unless it was deleted.
+    /// Returns up to `max` messages that are due, possibly fewer than there are. Waits up to `wait` for the first one,
+    /// which may be sent, fall due or become visible again meanwhile. A received message is hidden from other receivers
+    /// for the visibility time-out; after that it can be received again unless it was deleted.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError>;
 
-    /// Removes a received message. One that is gone already is no error. With the handle of an earlier
-    /// delivery it is no error either, and the message may go or stay: whoever deletes has found that the
-    /// message has nothing left to ask for.
+    /// Removes a received message. A message that is gone already is not an error. The handle of an earlier delivery is
+    /// not an error either, and the message may or may not be removed: callers only delete messages whose work is done.
     async fn delete(&self, handle: &str) -> Result<(), StoreError>;
 
     /// The longest delay `send` takes.

@@ -19,9 +19,9 @@ pub enum State {
     Poll = 2,
     /// Waits for a callback.
     Callback = 3,
-    /// Ended well.
+    /// Ended in success.
     Success = 4,
-    /// Ended badly; `err` says why.
+    /// Ended in failure; `err` says why.
     Fail = 5,
 }
 
@@ -37,7 +37,7 @@ impl State {
         }
     }
 
-    /// Whether nothing follows this state.
+    /// Whether the invocation has ended.
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Success | Self::Fail)
     }
@@ -60,7 +60,7 @@ impl TryFrom<u8> for State {
     }
 }
 
-/// An accepted callback that no step has been given yet.
+/// An accepted callback that was not handed to a step yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InboxEntry {
     /// Names this entry in the wake-up sent for it.
@@ -74,9 +74,9 @@ pub struct InboxEntry {
 /// The right to run one step and commit it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Whose lease it is.
+    /// Names the run of the step that holds the lease.
     pub token: LeaseToken,
-    /// From then on anyone may take it over.
+    /// From this time on another runner may take over.
     pub until: Timestamp,
 }
 
@@ -85,11 +85,11 @@ pub struct Lease {
 pub struct Deadline {
     /// When the wait is over.
     pub at: Timestamp,
-    /// Whether `execute` is run then; otherwise the invocation ends in FAIL.
+    /// Whether `execute` runs then; otherwise the invocation ends in FAIL.
     pub run: bool,
 }
 
-/// Where the caller wants to hear of the end: `plugin_callback_info` of the call's context.
+/// How the caller wants to be told of the end: `plugin_callback_info` of the call's context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FinishCallback {
     /// The URL that is posted to.
@@ -100,8 +100,8 @@ pub struct FinishCallback {
 
 /// The item of one invocation in the table.
 ///
-/// A record in state [`State::Empty`] is a *stub*: it holds callbacks that came before the invocation's
-/// first step was written. It is no invocation yet.
+/// A record in state [`State::Empty`] is a *stub*: it holds callbacks that came before the invocation's first step was
+/// written. It is not an invocation yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The invocation's name.
@@ -116,7 +116,7 @@ pub struct Record {
     pub inputs: JsonObject,
     /// The context as it came.
     pub context: JsonObject,
-    /// Who called.
+    /// The caller.
     pub caller: Caller,
     /// What the plugin keeps between steps; null until it stores something.
     pub storage: Value,
@@ -124,20 +124,20 @@ pub struct Record {
     pub outputs: Value,
     /// Why the invocation failed; empty otherwise.
     pub err: String,
-    /// The end of the present wait for a callback, if it has one.
+    /// The end of the current wait for a callback, if it has one.
     pub deadline: Option<Deadline>,
-    /// Whom to tell of the end.
+    /// How to tell the caller of the end, if the caller wants to be told.
     pub finish_callback: Option<FinishCallback>,
-    /// The distributed trace of the call: every step belongs to it, whatever woke it.
+    /// The distributed trace of the call. Every step belongs to it, whatever triggered the step.
     #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
     pub trace: TraceContext,
-    /// Whether the finish callback has still to be sent.
+    /// Whether the finish callback must still be sent.
     pub owed: bool,
-    /// Who runs the next step, if anyone.
+    /// The lease of the runner of the next step, if one has started it.
     pub lease: Option<Lease>,
     /// Callbacks in the order they were accepted.
     pub inbox: Vec<InboxEntry>,
-    /// Receipts of the latest callbacks that steps were given, at most [`Record::CONSUMED_KEPT`].
+    /// Receipts of the latest callbacks that were handed to steps, at most [`Record::CONSUMED_KEPT`].
     pub consumed: Vec<Receipt>,
     /// When the invocation was called.
     pub created_at: Timestamp,
@@ -146,12 +146,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// How many receipts of consumed callbacks a record remembers. A wake-up of an older one is not known
-    /// as done any more and is put back until its bound: slower to drop, never wrong.
+    /// How many receipts of consumed callbacks a record remembers. A late wake-up for an older callback is no longer
+    /// recognised as done. It is requeued until its limit, then dropped: slower, but harmless.
     pub const CONSUMED_KEPT: usize = 32;
 
-    /// How many callbacks may wait. Every claim reads them all, so whoever calls without end slows down the
-    /// others of its store.
+    /// How many callbacks may wait. Every claim reads them all, so a third party that calls without end would slow down
+    /// the store for all invocations.
     pub const LARGEST_INBOX: usize = 1000;
 
     /// A record that only holds early callbacks.
@@ -179,17 +179,17 @@ impl Record {
         }
     }
 
-    /// Whether this is no invocation yet.
+    /// Whether this is not an invocation yet.
     pub fn is_stub(&self) -> bool {
         self.state == State::Empty
     }
 
-    /// Whether somebody may be running a step at `now`.
+    /// Whether a runner may be running a step at `now`.
     pub fn is_leased(&self, now: Timestamp) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.until > now)
     }
 
-    /// Whether a callback or the deadline lets a record in CALLBACK go on at `now`.
+    /// Whether a callback or the deadline allows a record in CALLBACK to run a step at `now`.
     pub fn is_called_or_timed_out(&self, now: Timestamp) -> bool {
         !self.inbox.is_empty() || self.deadline.is_some_and(|deadline| deadline.at <= now)
     }

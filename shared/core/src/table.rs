@@ -1,12 +1,12 @@
 //! The port to the invocation table: one record a trace_id, changed by conditional updates only.
 //!
-//! Every method is one atomic change of one record, so that it can be one request to DynamoDB or one
-//! statement or transaction of a database. A condition that does not hold is no error: the caller gets the
-//! record as it is and decides.
+//! Every method is one atomic change of one record, so that it can be one request to DynamoDB, or one statement or
+//! transaction of a database. A condition that does not hold is not an error: the caller gets the current record and
+//! decides.
 //!
-//! The changes and reads of one record are linearizable: each takes effect at one moment between call and
-//! answer, and the record a refusal shows is the one that did not fit. The crate `contract` has the tests that
-//! every implementation passes.
+//! The changes and reads of one record are linearizable: each takes effect at one moment between call and answer, and a
+//! refusal shows the record for which the condition did not hold. The crate `contract` has the tests that every
+//! implementation passes.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -16,22 +16,22 @@ use crate::ids::{LeaseToken, Receipt, TraceId};
 use crate::record::{Deadline, InboxEntry, Lease, Record, State};
 use crate::store_error::StoreError;
 
-/// What a claim is for.
+/// The condition of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimOn {
-    /// The step after this many committed ones. In CALLBACK only if the inbox is not empty or the
+    /// The step after this many committed ones. In CALLBACK the claim is granted only if the inbox is not empty or the
     /// deadline has passed.
     Step(u32),
-    /// The callback with this receipt: the state is CALLBACK and the receipt is in the inbox.
+    /// The callback with this receipt. The claim is granted if the state is CALLBACK and the receipt is in the inbox.
     Receipt(Receipt),
 }
 
 /// How a claim ended.
 #[derive(Debug)]
 pub enum Claim {
-    /// The record as it is now, with the lease on it.
+    /// The current record, with the lease on it.
     Granted(Box<Record>),
-    /// The record as it is, if there is one.
+    /// The current record, if there is one.
     Refused(Option<Box<Record>>),
 }
 
@@ -40,7 +40,7 @@ pub enum Claim {
 pub enum Write {
     /// The change was made.
     Applied,
-    /// The condition does not hold; the record as it is, if there is one.
+    /// The condition does not hold. Holds the current record, if there is one.
     Refused(Option<Box<Record>>),
 }
 
@@ -49,25 +49,25 @@ pub enum Write {
 pub struct Commit {
     /// The state entered.
     pub state: State,
-    /// Steps committed with this one.
+    /// Committed steps, this one included.
     pub invoke_count: u32,
-    /// What the plugin keeps; `None` leaves it as it was.
+    /// What the plugin keeps; `None` leaves the record's storage unchanged.
     pub storage: Option<Value>,
-    /// What the plugin has put out; `None` leaves it as it was.
+    /// What the plugin has put out; `None` leaves the record's outputs unchanged.
     pub outputs: Option<Value>,
     /// Why the invocation failed; empty otherwise.
     pub err: String,
-    /// The end of the wait that begins.
+    /// The end of the wait for a callback that begins now, if it has one.
     pub deadline: Option<Deadline>,
-    /// Whether the first entry of the inbox goes, because the step was given it. There must be one.
+    /// Whether the first entry of the inbox is removed, because the step was given it. There must be one.
     pub consume: bool,
-    /// Whether a finish callback has to be sent now.
+    /// Whether a finish callback must be sent now.
     pub owed: bool,
     /// When the invocation ended, if it did.
     pub finish_at: Option<Timestamp>,
-    /// When the record may be deleted; set on a finished one. No other is ever deleted.
+    /// When the record may be deleted. Set when the invocation ends: unfinished records are never deleted.
     pub expires_at: Option<Timestamp>,
-    /// Length the inbox must have, the entry to be consumed included; `None` if any will do.
+    /// Required length of the inbox, the entry to be removed included; `None` for any length.
     pub inbox_len: Option<usize>,
 }
 
@@ -76,21 +76,21 @@ pub struct Commit {
 pub struct Append {
     /// The callback.
     pub entry: InboxEntry,
-    /// Make a stub if there is no record: the invocation may be in its first step. Holds the stub's
-    /// creation and the time it may be deleted, which a later callback puts off, never forward.
+    /// Create a stub if there is no record, because the invocation may still be in its first step. Holds (created_at,
+    /// expires_at); a later callback may move expires_at later, never earlier.
     pub stub: Option<(Timestamp, Timestamp)>,
 }
 
 /// The invocation table.
 #[async_trait]
 pub trait Table: Send + Sync {
-    /// Writes the record of an invocation's first step, if there is none or only a stub, whose inbox is
-    /// kept (`record.inbox` itself is not written). With `inbox_len`, only if the inbox has that length
-    /// (no record: 0).
+    /// Writes the record after an invocation's first step, if there is no record or only a stub. The stub's inbox is
+    /// kept; `record.inbox` itself is not written. With `inbox_len`, writes only if the inbox has that length (0 if
+    /// there is no record).
     async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError>;
 
-    /// Puts `lease` on the record if it is unfinished, not a stub, is where `on` says, and has no lease
-    /// that lives at `now`.
+    /// Puts `lease` on the record if it is unfinished, is not a stub, is where `on` says, and has no lease that is valid
+    /// at `now`.
     async fn claim(
         &self,
         trace_id: &TraceId,
@@ -99,12 +99,11 @@ pub trait Table: Send + Sync {
         now: Timestamp,
     ) -> Result<Claim, StoreError>;
 
-    /// Writes the result of a step and takes the lease off, if the lease on the record is `token` and the
-    /// inbox is as `commit` wants it. The time is not looked at: a lease that has expired is good until
-    /// somebody takes it over.
+    /// Writes the result of a step and takes the lease off, if the lease on the record is `token` and the inbox is as
+    /// `commit` requires. The time does not matter: an expired lease is good until another runner takes over.
     ///
-    /// With neither storage nor outputs it is never too large, so that an invocation whose state is too large
-    /// can be ended: a table keeps room for `err` above the limit it tells.
+    /// A commit without storage and outputs never fails with `TooLarge`, so that an invocation that outgrew the limit can
+    /// still be ended. Tables reserve room for `err` beyond the limit they report.
     async fn commit(
         &self,
         trace_id: &TraceId,
@@ -112,19 +111,19 @@ pub trait Table: Send + Sync {
         commit: &Commit,
     ) -> Result<Write, StoreError>;
 
-    /// Adds a callback at the end of the inbox, if the invocation is not finished. A receipt that is in
-    /// the inbox or was consumed already is not added again; that counts as applied, also if the invocation
-    /// has finished since: it was accepted, and who asks again has only missed the answer.
+    /// Adds a callback at the end of the inbox, if the invocation is not finished. A receipt that is in the inbox or was
+    /// consumed is not added again. That counts as applied, even if the invocation has finished since: the callback was
+    /// accepted, and the process that retries has only missed the answer.
     async fn append(&self, trace_id: &TraceId, append: &Append) -> Result<Write, StoreError>;
 
-    /// Notes that the finish callback is not owed any more.
+    /// Notes that the finish callback is no longer owed.
     async fn settle(&self, trace_id: &TraceId) -> Result<(), StoreError>;
 
-    /// The record as of the latest write.
+    /// The record as the latest write left it.
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError>;
 
-    /// Whether a lease stays on its record when its holder dies, until a commit takes it off or somebody takes it
-    /// over. It tells then that a step was started. A store that one process owns takes leases off when it opens.
+    /// Whether a lease stays on its record when its holder dies, until a commit takes it off or another runner takes
+    /// over. It then proves that a step was started. A store that one process owns takes leases off when it opens.
     fn keeps_leases(&self) -> bool {
         false
     }

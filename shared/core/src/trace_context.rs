@@ -1,17 +1,17 @@
-//! The distributed trace that a call belongs to: its headers as they came, carried through the queue so that
-//! the steps of an invocation can be found by the trace of the call that began it.
+//! The distributed trace that a call belongs to: its headers as they came. Records and messages carry them, so that the
+//! steps of an invocation can be found by the trace of the call that began it.
 
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 
-/// The headers of a trace. None is looked into but for the trace's id.
+/// The headers of a trace. Only the trace's id is ever read from them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceContext {
     /// `traceparent` of W3C Trace Context, as OpenTelemetry sends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// `tracestate`, which goes with it.
+    /// `tracestate`, which belongs to `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracestate: Option<String>,
     /// `X-Amzn-Trace-Id` of AWS X-Ray.
@@ -19,19 +19,18 @@ pub struct TraceContext {
     pub xray: Option<String>,
 }
 
-/// Puts a span that has just been made into the trace of `parent`, and notes that `cause` brought it about, if that is
-/// another trace. `tracing` knows the spans of one process only: how they hang together across processes is told by
-/// whoever sends them on.
-pub type PlaceSpan = fn(span: &Span, parent: &TraceContext, cause: Option<&TraceContext>);
+/// Puts a new span into the trace of `parent`, with a link to `cause`, the trace that triggered the span's work if that
+/// is another one. `tracing` knows the spans of one process only, so the process that exports spans provides this.
+pub type LinkSpan = fn(span: &Span, parent: &TraceContext, cause: Option<&TraceContext>);
 
-/// Name of spans that only say for the log which invocation its lines are about: they are no part of a trace.
+/// Name of spans that only tag log lines with their invocation: they are no part of a trace.
 pub const LOG_SPAN: &str = "invocation";
 
-/// A header that is longer is no trace's: it would be paid for with every message.
+/// Longest header in bytes that is carried. A longer one is not a valid trace, and would make every message larger.
 const LONGEST: usize = 512;
 
 impl TraceContext {
-    /// Whether there is no trace.
+    /// Whether it names no trace.
     pub fn is_empty(&self) -> bool {
         self.traceparent.is_none() && self.xray.is_none()
     }
@@ -50,7 +49,7 @@ impl TraceContext {
         }
     }
 
-    /// The trace's id as logs name it: that of `traceparent`, else the root of X-Ray's header.
+    /// The trace's id for logs: that of `traceparent`, else the root of X-Ray's header.
     pub fn id(&self) -> Option<&str> {
         let w3c = self.traceparent.as_deref().and_then(|header| header.split('-').nth(1));
         let xray = self

@@ -1,8 +1,8 @@
-//! The token in a callback URL: what lets a third party wake one invocation.
+//! The token in a callback URL: it lets a third party wake one invocation.
 //!
-//! It is the reference's format, Fernet over `callback_id:trace_id`, so that callbacks handed out by a Python
-//! deployment of the same plugin still arrive. The reference's key carries 64 bits for signing and as many for
-//! encryption; tokens are minted with a stronger one and the reference's is only accepted.
+//! Tokens have the reference's format, Fernet over `callback_id:trace_id`, so that callback URLs handed out by a Python
+//! deployment of the same plugin still work. The reference's key has 64 bits for signing and as many for encryption;
+//! tokens are minted with a stronger key, and those minted with the reference's key are accepted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,13 +30,13 @@ impl fmt::Debug for CallbackKeys {
     }
 }
 
-/// A key of the operator's own is not one.
+/// One of the operator's own keys is not a valid key.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "key {position} is not 32 bytes in URL-safe base64 (make one with `openssl rand -base64 32 | tr +/ -_`)"
 )]
 pub struct InvalidKey {
-    /// Which of the keys, counted from 1.
+    /// The position of the key among the operator's own, counted from 1.
     pub position: usize,
 }
 
@@ -45,20 +45,20 @@ pub struct InvalidKey {
 #[error("invalid token")]
 pub struct InvalidToken;
 
-/// What an authenticated token says.
+/// The content of an authenticated token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedToken {
-    /// Which prepared callback.
+    /// The prepared callback.
     pub callback_id: CallbackId,
-    /// Of which invocation.
+    /// The invocation that prepared it.
     pub trace_id: TraceId,
     /// Whether the token is so young that the step that prepared it may still be running.
     pub young: bool,
 }
 
 impl CallbackKeys {
-    /// Keys derived from the app secret, after the operator's own (`own`, each 32 bytes in URL-safe
-    /// base64; the first mints), if there are any. Tokens are accepted for `lifetime`.
+    /// The operator's own keys (`own`, each 32 bytes in URL-safe base64), then keys derived from the app secret. The
+    /// first key mints. Tokens are accepted for `lifetime`.
     pub fn new(app_secret: &str, own: &[&str], lifetime: Duration) -> Result<Self, InvalidKey> {
         let mut keys = Vec::with_capacity(own.len() + 2);
         for (index, key) in own.iter().enumerate() {
@@ -69,12 +69,12 @@ impl CallbackKeys {
         Ok(Self { keys, lifetime })
     }
 
-    /// A token for one prepared callback.
+    /// Mints a token for one prepared callback.
     pub fn mint(&self, callback_id: &CallbackId, trace_id: &TraceId, now: Timestamp) -> String {
         self.keys[0].encrypt_at_time(format!("{callback_id}:{trace_id}").as_bytes(), now.as_secs())
     }
 
-    /// Opens a token; `young` is the longest a first step and the writing of its result may take.
+    /// Opens a token. `young` is the longest time that a first step and the writing of its result may take.
     pub fn open(&self, token: &str, now: Timestamp, young: Duration) -> Result<OpenedToken, InvalidToken> {
         let (key, text) = self
             .keys
@@ -110,7 +110,7 @@ fn reference_key(app_secret: &str) -> String {
     URL_SAFE.encode(&digest.as_bytes()[..32])
 }
 
-/// Prepares callbacks: mints tokens and knows where they are to be called.
+/// Prepares callbacks: mints their tokens and makes their URLs.
 pub struct CallbackUrls {
     keys: Arc<CallbackKeys>,
     clock: Arc<dyn Clock>,

@@ -1,4 +1,4 @@
-//! A store whose calls are timed and whose failures are counted.
+//! A store whose calls are timed and whose outages are counted.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 
 use crate::metrics::{store_called, store_failed};
 
-/// The two ports of a store, each call timed ([`metrics::STORE_TIME`](crate::metrics::STORE_TIME)) and each failure
-/// counted: the same for every store and every host.
+/// Times each call of a store's two ports ([`metrics::STORE_TIME`](crate::metrics::STORE_TIME)) and counts each call that
+/// the store did not answer. Every host puts it around its store.
 pub struct MeteredStore {
     table: Arc<dyn Table>,
     queue: Arc<dyn Queue>,
 }
 
 impl MeteredStore {
-    /// Measures the calls of this table and this queue.
+    /// Meters the calls of this table and this queue.
     pub fn new(table: Arc<dyn Table>, queue: Arc<dyn Queue>) -> Self {
         Self { table, queue }
     }
@@ -38,7 +38,7 @@ async fn timed<T>(
     answer
 }
 
-/// What is too large, say, is the caller's trouble and not the store's.
+/// Any other error, such as a record that is too large, is not the store's failure.
 fn is_unavailable<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Unavailable(_)))
 }

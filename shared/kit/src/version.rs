@@ -61,8 +61,8 @@ pub struct StepState {
     pub storage: Value,
     /// What the plugin has put out, as JSON.
     pub outputs: Value,
-    /// Whether the step has prepared a callback.
-    pub has_prepared: bool,
+    /// How many callbacks the step has prepared.
+    pub prepared: u32,
 }
 
 /// Why a step failed, and where.
@@ -208,7 +208,7 @@ fn left_by(cx: &impl PluginContext) -> Result<StepState, String> {
     Ok(StepState {
         storage: to_json("storage", storage)?,
         outputs: outputs.map_or_else(nothing, |outputs| to_json("outputs", outputs))?,
-        has_prepared: facts.prepared > 0,
+        prepared: facts.prepared,
     })
 }
 

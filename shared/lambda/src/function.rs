@@ -10,7 +10,9 @@ use bk_plugin_aws::secret::{SecretError, SecretVariables};
 use bk_plugin_aws::sqs::SqsQueue;
 use bk_plugin_aws::{Clients, ClientsError};
 use bk_plugin_core::clock::SystemClock;
+use bk_plugin_core::queue::Queue;
 use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
+use bk_plugin_engine::metered_store::MeteredStore;
 use bk_plugin_engine::{Engine, EngineParts};
 use bk_plugin_kit::ProjectErrors;
 use bk_plugin_kit::runtime::{MakeProject, Registry};
@@ -116,8 +118,8 @@ pub fn poll_tick<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
 
 /// What the functions that run something are made of.
 struct Parts {
-    engine: Engine,
-    queue: Arc<SqsQueue>,
+    engine: Arc<Engine>,
+    queue: Arc<dyn Queue>,
     settings: Settings,
     metrics: Metrics,
 }
@@ -162,11 +164,13 @@ impl Parts {
             Some(_) => settings.destinations.clone().and_loopback(),
             None => settings.destinations.clone(),
         };
-        let queue = Arc::new(SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay));
+        let table = DynamoDbTable::new(clients.dynamodb(), store.table);
+        let queue = SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay);
+        let store = Arc::new(MeteredStore::new(Arc::new(table), Arc::new(queue)));
         let engine = Engine::new(EngineParts {
             registry: registry(project, &settings.app_id).await?,
-            table: Arc::new(DynamoDbTable::new(clients.dynamodb(), store.table)),
-            queue: queue.clone(),
+            table: store.clone(),
+            queue: store.clone(),
             clock: Arc::new(SystemClock),
             finish_callbacks: Arc::new(HttpFinishCallbackClient::new(
                 destinations,
@@ -176,7 +180,9 @@ impl Parts {
             callback_base,
             limits: settings.limits,
         });
-        Ok(Self { engine, queue, settings, metrics })
+        // Metrics are written after the event, when no step is running, and every metric costs money.
+        let engine = Arc::new(engine.without_running_steps());
+        Ok(Self { engine, queue: store, settings, metrics })
     }
 }
 
@@ -184,7 +190,7 @@ async fn service<Kind>(project: impl MakeProject<Kind>) -> Result<(Arc<Service>,
     let Parts { engine, settings, metrics, .. } = Parts::new(project).await?;
     // The token in a callback URL is enough: third parties call the API itself.
     let protocol = ProtocolSettings { callbacks_through_gateway: false, ..settings.protocol() };
-    Ok((Service::new(Arc::new(engine), protocol), metrics))
+    Ok((Service::new(engine, protocol), metrics))
 }
 
 async fn serve(endpoint: Endpoint, metrics: Metrics) -> Result<(), StartError> {

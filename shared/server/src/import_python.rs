@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bk_plugin_core::record::Record;
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Table as _;
-use bk_plugin_engine::TakeOver;
 use bk_plugin_engine::metered_store::MeteredStore;
+use bk_plugin_engine::{CallContext, TakeOver};
 use bk_plugin_kit::runtime::{MakeProject, Registry};
 use bk_plugin_service::settings::SettingErrors;
 use bk_plugin_sql::Store as _;
@@ -126,7 +126,7 @@ async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) ->
                 None => TakeOver::Done,
             })
         } else {
-            engine.take_over(record.clone()).await
+            engine.for_call(CallContext::default()).take_over(record.clone()).await
         };
         match adopted {
             Ok(adopted) => report.add(&record, adopted, dry_run),

@@ -114,7 +114,7 @@ pub(crate) fn engine(
         callback_base,
         limits: shared.limits,
     });
-    Ok(if settings.traces.is_some() { engine.placing_spans(traces::place) } else { engine })
+    Ok(if settings.traces.is_some() { engine.with_span_linker(traces::place) } else { engine })
 }
 
 fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Result<Arc<Service>, StartError> {

@@ -42,7 +42,7 @@ use axum::extract::Request;
 use axum::routing::{get, post};
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::trace_context::TraceContext;
-use bk_plugin_engine::{CallContext, Engine, TimeBudget};
+use bk_plugin_engine::{CallContext, Engine, EngineCall, TimeBudget};
 use bk_plugin_kit::runtime::Registry;
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -168,11 +168,15 @@ impl Service {
         &self.description.settings
     }
 
-    /// The engine for what one request leads to.
-    fn engine_for(&self, request: &Request) -> Engine {
+    /// The engine at work on one request.
+    fn engine_for(&self, request: &Request) -> EngineCall<'_> {
+        self.engine.for_call(self.call_context(request))
+    }
+
+    fn call_context(&self, request: &Request) -> CallContext {
         let now = self.engine.clock().now();
-        let end = request.extensions().get().map(|KilledAt(at)| TimeBudget::new(now, *at));
-        self.engine.on(CallContext { end, trace: TraceContext::of(request.headers()), cause: None })
+        let time_budget = request.extensions().get().map(|KilledAt(at)| TimeBudget::new(now, *at));
+        CallContext { time_budget, trace: TraceContext::of(request.headers()), cause: None }
     }
 
     /// Returns when every first step has come to its end, those included whose caller hung up. To be awaited

@@ -11,7 +11,7 @@ use bk_plugin_core::queue::Queue as _;
 use bk_plugin_core::record::{FinishCallback, Record, State};
 use bk_plugin_engine::callback_token::CallbackKeys;
 use bk_plugin_engine::{
-    Call, CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError,
+    Call, CallContext, CallbackError, Engine, EngineParts, FinishCallbackClient, Handled, Limits, PostError,
 };
 use bk_plugin_kit::Plugin;
 use bk_plugin_kit::{Project, ProjectErrors};
@@ -116,12 +116,10 @@ impl Harness {
     pub async fn invoke(self, inputs: impl Serialize, context: impl Serialize) -> Run {
         let trace_id = TraceId::random();
         let call = Call { inputs: object(&inputs), context: object(&context), caller: self.caller.clone() };
-        let invoked = self
-            .engine
-            .invoke(trace_id.clone(), self.version, call)
-            .await
-            .expect("the harness invokes the version it was made for")
-            .expect("the store in memory does not fail");
+        let version = self.engine.registry().version(self.version);
+        let version = version.expect("the harness invokes the version it was made for");
+        let invoked = self.engine.for_call(CallContext::default()).invoke(&**version, trace_id.clone(), call);
+        let invoked = invoked.await.expect("the store in memory does not fail");
         let mut record = Record::stub(trace_id, self.clock.now());
         record.state = invoked.state;
         record.invoke_count = 1;
@@ -187,7 +185,7 @@ impl Run {
     /// Calls a prepared callback by its URL and runs the step it is for.
     pub async fn call(&mut self, url: &str, data: impl Into<Value>) -> Result<(), CallbackError> {
         let token = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        self.harness.engine.callback(token, data.into()).await?;
+        self.harness.engine.for_call(CallContext::default()).callback(token, data.into()).await?;
         self.settle().await;
         Ok(())
     }
@@ -201,13 +199,15 @@ impl Run {
                 break;
             }
             for delivery in deliveries {
-                if harness.engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
+                let engine = harness.engine.for_call(CallContext::default());
+                if engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
                     // The store in memory does not fail.
                     let _ = harness.store.delete(&delivery.handle).await;
                 }
             }
         }
-        if let Ok(Some(record)) = harness.engine.schedule(&self.record.trace_id).await {
+        let engine = harness.engine.for_call(CallContext::default());
+        if let Ok(Some(record)) = engine.schedule(&self.record.trace_id).await {
             self.record = *record;
         }
     }

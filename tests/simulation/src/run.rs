@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bk_plugin_core::queue::Queue as _;
 use bk_plugin_core::record::State;
-use bk_plugin_engine::Handled;
+use bk_plugin_engine::{CallContext, Handled};
 use futures::FutureExt as _;
 use futures::future::{Either, select};
 use rand::RngExt as _;
@@ -211,7 +211,8 @@ async fn handle_one(ports: &Ports) {
             world.note(process, |_| "dead letter".to_owned());
         });
     }
-    let handled = engine.handle(&delivery.message, delivery.receive_count).await;
+    let handled =
+        engine.for_call(CallContext::default()).handle(&delivery.message, delivery.receive_count).await;
     if handled == Handled::Leave {
         shared.with(|world| world.note(process, |_| "leaves the message".to_owned()));
         return;

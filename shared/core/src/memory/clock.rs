@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 
-/// A clock that stands still until it is advanced.
+/// A clock that a test moves.
 #[derive(Debug)]
 pub struct ManualClock {
     state: Mutex<State>,
@@ -26,12 +26,12 @@ impl Default for ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// A clock that is at `now`.
     pub fn at(now: Timestamp) -> Self {
         Self { state: Mutex::new(State { now, sleepers: Vec::new() }) }
     }
 
-    /// Moves the clock on and wakes whoever slept until then.
+    /// Advances the clock and wakes the sleepers whose time has come.
     pub fn advance(&self, duration: Duration) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.now = state.now + duration;

@@ -49,13 +49,13 @@ impl MemoryStore {
         }
     }
 
-    /// With another longest delay than that of SQS.
+    /// With a longest delay other than that of SQS, which is 15 minutes.
     #[must_use]
     pub fn with_longest_delay(self, longest_delay: Duration) -> Self {
         Self { longest_delay, ..self }
     }
 
-    /// How long until a message can be received; `None` if the queue is empty.
+    /// Time until a message can be received; `None` if the queue is empty.
     pub fn next_due(&self) -> Option<Duration> {
         let now = self.clock.now();
         self.lock().messages.values().map(|stored| stored.visible_at.since(now)).min()
@@ -70,7 +70,7 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Up to `max` messages that are due, hidden from now on; and when the next one is.
+    /// Hides and returns up to `max` messages that are due; and when the next one becomes visible.
     fn take(&self, max: usize, now: Timestamp) -> (Vec<Delivery>, Option<Timestamp>) {
         let mut store = self.lock();
         let due = store.messages.iter_mut().filter(|(_, stored)| stored.visible_at <= now).take(max);
@@ -240,7 +240,7 @@ impl Queue for MemoryStore {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
         let until = self.clock.now() + wait;
         loop {
-            // From here on nothing that is sent is missed.
+            // Subscribed before looking, so that no message sent meanwhile is missed.
             let sent = self.sent.notified();
             let now = self.clock.now();
             let (deliveries, next_due) = self.take(max, now);

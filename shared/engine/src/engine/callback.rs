@@ -1,4 +1,4 @@
-//! A third party calls: accepted means durable.
+//! A callback from a third party. Accepted means stored.
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{Receipt, TraceId};
@@ -9,35 +9,34 @@ use bk_plugin_core::table::{Append, Write};
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use super::Engine;
+use super::EngineCall;
 use crate::callback_token::OpenedToken;
 
 /// Why a callback is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum CallbackError {
-    /// Not one of our tokens, or too old.
+    /// The token was not minted here, or is too old.
     #[error("invalid token")]
     InvalidToken,
-    /// The invocation is finished, or there is none.
+    /// The invocation is finished, or there is no such invocation.
     #[error(
         "callback fail,schedule plugin state[{}]: is not callback",
         .0.map_or_else(|| "None".to_owned(), |state| u8::from(state).to_string())
     )]
     NotWaiting(Option<State>),
-    /// The store could not take it.
+    /// It could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl Engine {
-    /// Accepts a callback. When this returns `Ok` it is in the inbox and will be handed to a step, unless the
-    /// invocation ends first.
-    pub async fn callback(&self, token: &str, data: Value) -> Result<TraceId, CallbackError> {
-        let now = self.clock.now();
-        let opened = self
-            .keys
-            .open(token, now, self.limits.put_back_limit())
-            .map_err(|_| CallbackError::InvalidToken)?;
+impl EngineCall<'_> {
+    /// Accepts a callback. When this returns `Ok` the callback is in the inbox and will be handed to a step, unless
+    /// the invocation ends first.
+    pub async fn callback(self, token: &str, data: Value) -> Result<TraceId, CallbackError> {
+        let now = self.clock().now();
+        let keys = &self.engine.parts.keys;
+        let opened =
+            keys.open(token, now, self.limits().put_back_limit()).map_err(|_| CallbackError::InvalidToken)?;
         let span = self.log_span(&opened.trace_id);
         self.accept(opened, data, now).instrument(span).await
     }
@@ -48,16 +47,17 @@ impl Engine {
         data: Value,
         now: Timestamp,
     ) -> Result<TraceId, CallbackError> {
-        let (trace_id, receipt, until) = (opened.trace_id, Receipt::random(), self.patience());
+        let (trace_id, receipt, until) = (opened.trace_id, Receipt::random(), self.retry_deadline());
         let wake_up = WakeUp::for_callback(trace_id.clone(), receipt.clone(), now);
         let append = Append {
             entry: InboxEntry { receipt, callback_id: opened.callback_id, data },
-            // Only the step that prepared this callback can still be unwritten, and only while it is young.
-            stub: opened.young.then(|| (now, now + self.limits.keep_stub())),
+            // The record may be missing only while the step that prepared this callback is being written, and that
+            // takes no longer than a token is young.
+            stub: opened.young.then(|| (now, now + self.limits().keep_stub())),
         };
         let accepted = async {
             self.send_wake_up(wake_up, until).await?;
-            self.patiently(until, || self.table.append(&trace_id, &append)).await
+            self.retry_until(until, || self.table().append(&trace_id, &append)).await
         };
         match accepted.await {
             Ok(Write::Applied) => {

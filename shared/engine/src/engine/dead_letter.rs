@@ -1,4 +1,4 @@
-//! A message that was received too often without having been deleted: its step kills whoever runs it.
+//! A dead letter: a message that was received too often without being deleted. Its step crashes its process.
 
 use std::time::Duration;
 
@@ -7,28 +7,30 @@ use bk_plugin_core::queue::{Message, WakeUp};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Claim;
 
+use super::outage::OUTAGE;
+use super::phase::Phase;
 use super::step::StepResult;
-use super::{Engine, Handled};
+use super::{EngineCall, Handled};
 use crate::metrics;
 
-impl Engine {
+impl EngineCall<'_> {
     /// Handles a message from the dead-letter queue: ends the invocation in FAIL and says why.
-    pub async fn dead_letter(&self, message: &Message) -> Handled {
+    pub async fn dead_letter(mut self, message: &Message) -> Handled {
+        self.context.enter_message(message.trace());
         let handled = match message {
-            Message::WakeUp(wake_up) => self.in_trace_of(message).received_in_vain(wake_up).await,
-            // Whoever received it may not have come to posting it at all.
-            Message::Finish(finish) => self.in_trace_of(message).post_again(finish).await,
+            Message::WakeUp(wake_up) => self.never_finished(wake_up).await,
+            // Its receivers may have crashed before they posted at all.
+            Message::Finish(finish) => self.post_again(finish).await,
         };
         handled.unwrap_or_else(|error| left_for_later(message.trace_id(), &error))
     }
 
-    /// Handles a message from the dead-letter queue of which only the invocation's name can be read, for the
-    /// reason `why`: what it asked for will not be asked for again, so the invocation ends in FAIL. One that
-    /// waits for a callback goes on waiting: callbacks have wake-ups of their own.
+    /// Handles a dead letter of which only the trace_id is readable (`why` says what is wrong). Its request is lost,
+    /// so the invocation ends in FAIL, unless it waits for a callback: callbacks bring their own wake-ups.
     pub async fn unreadable_dead_letter(&self, trace_id: &TraceId, why: &str) -> Handled {
         let handled = async {
-            let Some(record) = self.table.read(trace_id).await? else { return Ok(Handled::Delete) };
-            let wake_up = WakeUp::for_step(trace_id.clone(), record.invoke_count, self.clock.now());
+            let Some(record) = self.table().read(trace_id).await? else { return Ok(Handled::Delete) };
+            let wake_up = WakeUp::for_step(trace_id.clone(), record.invoke_count, self.clock().now());
             let err =
                 |step| format!("plugin schedule failed: the wake-up for step {step} cannot be read: {why}");
             self.dead_wake_up(&wake_up, err).await
@@ -36,14 +38,14 @@ impl Engine {
         handled.await.unwrap_or_else(|error| left_for_later(trace_id, &error))
     }
 
-    /// Puts a copy of a message that knows of its crashes back into the queue, to be received after `delay`:
-    /// what may kill its runner is not run beside others.
+    /// Requeues a copy of the message, crash count included, for after `delay`: a message that may crash its process
+    /// must not run beside others.
     pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
         let copy = message.with_crashes(message.crashes(receive_count)).put_back();
-        let delay = delay.min(self.queue.longest_delay());
-        // A message that stays where it is comes again only after its visibility time-out, and counts as one
-        // whose runner died.
-        match self.patiently(self.patience(), || self.queue.send(&copy, delay)).await {
+        let delay = delay.min(self.queue().longest_delay());
+        // A message that stays is redelivered only after its visibility time-out, and that delivery counts as a
+        // crash. So sending the copy is retried.
+        match self.retry_until(self.retry_deadline(), || self.queue().send(&copy, delay)).await {
             Ok(()) => Handled::Delete,
             Err(_) => Handled::Leave,
         }
@@ -54,9 +56,9 @@ impl Engine {
         wake_up: &WakeUp,
         err: impl Fn(u32) -> String,
     ) -> Result<Handled, StoreError> {
-        let now = self.clock.now();
+        let now = self.clock().now();
         if wake_up.due_at > now {
-            return self.send_on(wake_up, now).await;
+            return self.forward_hop(wake_up, now).await;
         }
         let lease = self.new_lease(now);
         match self.claim(wake_up, &lease, now).await? {
@@ -65,35 +67,39 @@ impl Engine {
                 let err = err(step);
                 tracing::error!(trace_id = %record.trace_id, step, err, "a dead letter: FAIL");
                 metrics::dead_letter(&record.plugin_version);
+                Phase::Schedule.count_unexpected(record.plugin_version.clone());
                 self.send_and_commit(wake_up, StepResult::fail(err), &record, &lease).await
             }
-            // Its last runner may still be alive; a copy would start the count anew.
+            // Its last runner may still be alive. The message is left: a copy would have a crash count of 0.
             Claim::Refused(Some(record)) if record.is_leased(now) => Ok(Handled::Leave),
-            Claim::Refused(record) => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
+            Claim::Refused(record) => self.on_claim_refused(wake_up, record.as_deref(), now).await,
         }
     }
 
-    async fn received_in_vain(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
-        let is_due = wake_up.due_at <= self.clock.now();
-        if is_due && self.table.keeps_leases() && !self.was_started(&wake_up.trace_id).await? {
-            return self.start_anew(wake_up).await;
+    /// A wake-up that was received too often: resends it if its step never started, else ends the invocation.
+    async fn never_finished(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        let is_due = wake_up.due_at <= self.clock().now();
+        if is_due && self.table().keeps_leases() && !self.was_started(&wake_up.trace_id).await? {
+            return self.resend(wake_up).await;
         }
         self.dead_wake_up(wake_up, never_ended).await
     }
 
-    /// Whether somebody has begun the step that an unfinished invocation waits for: who dies leaves the lease.
+    /// Whether any runner started the step this unfinished invocation waits for. A runner that crashed has left its
+    /// lease on the record.
     async fn was_started(&self, trace_id: &TraceId) -> Result<bool, StoreError> {
-        let record = self.table.read(trace_id).await?;
+        let record = self.table().read(trace_id).await?;
         Ok(record
             .is_none_or(|record| record.state.is_finished() || record.is_stub() || record.lease.is_some()))
     }
 
-    /// The message was received in vain, but nobody came to running the step: a function that is throttled or does
-    /// not start is no reason to end an invocation.
-    async fn start_anew(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
-        tracing::warn!(trace_id = %wake_up.trace_id, "received in vain and never begun: the wake-up is sent anew");
-        let anew = Message::WakeUp(WakeUp { crashes: 0, ..wake_up.clone() });
-        self.queue.send(&anew, Self::WEATHER.longest.min(self.queue.longest_delay())).await?;
+    /// Sends the wake-up again, with no crashes: a function that is throttled or does not start is no reason to end
+    /// an invocation.
+    async fn resend(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        let trace_id = &wake_up.trace_id;
+        tracing::warn!(%trace_id, "wake-up was received repeatedly but its step never started; sent again");
+        let again = Message::WakeUp(WakeUp { crashes: 0, ..wake_up.clone() });
+        self.queue().send(&again, OUTAGE.longest.min(self.queue().longest_delay())).await?;
         Ok(Handled::Delete)
     }
 }

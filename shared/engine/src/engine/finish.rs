@@ -1,4 +1,4 @@
-//! The finish callback: tells the calling system of the end, at least once.
+//! The finish callback: tells the calling system, at least once, that the invocation has ended.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use bk_plugin_core::record::FinishCallback;
 use bk_plugin_core::store_error::StoreError;
 use tracing::Instrument as _;
 
-use super::{Engine, Handled};
+use super::{EngineCall, Handled};
 use crate::metrics::Post;
 
 /// Why a post failed. The text is for the log.
@@ -22,37 +22,37 @@ pub struct PostError(pub String);
 /// Posts finish callbacks.
 #[async_trait]
 pub trait FinishCallbackClient: Send + Sync {
-    /// Posts `data` to `url`, for the tenant of the caller who is told. Success is a 2xx answer whose body does not
-    /// say `"result": false`.
+    /// Posts `data` to `url`, for the tenant of the caller. Success is a 2xx answer whose body does not say
+    /// `"result": false`.
     async fn post(&self, finish_callback: &FinishCallback, caller: &Caller) -> Result<(), PostError>;
 }
 
 /// Delays between posts.
 const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(1), longest: Duration::from_mins(10) };
 
-impl Engine {
+impl EngineCall<'_> {
     /// Posts the finish callback if it is still owed.
-    pub(super) async fn finish(&self, finish: &Finish) -> Result<Handled, StoreError> {
-        let Some(record) = self.table.read(&finish.trace_id).await? else { return Ok(Handled::Delete) };
+    pub(super) async fn finish(&mut self, finish: &Finish) -> Result<Handled, StoreError> {
+        let Some(record) = self.table().read(&finish.trace_id).await? else { return Ok(Handled::Delete) };
         let Some(finish_callback) = record.finish_callback.as_ref().filter(|_| record.owed) else {
             return Ok(Handled::Delete);
         };
-        let engine = self.in_trace_of_invocation(&record.trace);
-        let post = engine.post(finish, finish_callback, &record.caller);
-        match post.instrument(engine.post_span(finish)).await {
-            Ok(()) => engine.settle(&record.trace_id).await,
-            Err(_) => engine.post_again(finish).await,
+        self.context.enter_invocation(&record.trace);
+        let post = self.post(finish, finish_callback, &record.caller);
+        match post.instrument(self.post_span(finish)).await {
+            Ok(()) => self.settle(&record.trace_id).await,
+            Err(_) => self.post_again(finish).await,
         }
     }
 
-    /// Posts, counts, and says how it went.
+    /// Makes one post, counts it and logs how it went.
     async fn post(
         &self,
         finish: &Finish,
         finish_callback: &FinishCallback,
         caller: &Caller,
     ) -> Result<(), PostError> {
-        let posted = self.finish_callbacks.post(finish_callback, caller).await;
+        let posted = self.engine.parts.finish_callbacks.post(finish_callback, caller).await;
         match &posted {
             Ok(()) => {
                 Post::Sent.count();
@@ -68,22 +68,22 @@ impl Engine {
     }
 
     async fn settle(&self, trace_id: &TraceId) -> Result<Handled, StoreError> {
-        self.patiently(self.patience(), || self.table.settle(trace_id)).await?;
+        self.retry_until(self.retry_deadline(), || self.table().settle(trace_id)).await?;
         Ok(Handled::Delete)
     }
 
-    /// Has a post that failed, or was never made, made again later, unless it was tried often enough.
+    /// Requests the next attempt of a post that failed or was never made, unless there were enough attempts.
     pub(super) async fn post_again(&self, finish: &Finish) -> Result<Handled, StoreError> {
         let attempts = finish.attempt + 1;
-        if attempts >= self.limits.finish_callback_attempts {
+        if attempts >= self.limits().finish_callback_attempts {
             Post::GivenUp.count();
             let trace_id = &finish.trace_id;
             tracing::error!(%trace_id, attempts, "finish callback given up: the caller was not told");
             return self.settle(trace_id).await;
         }
-        let delay = BACK_OFF.delay(finish.attempt).min(self.queue.longest_delay());
+        let delay = BACK_OFF.delay(finish.attempt).min(self.queue().longest_delay());
         let again = Message::Finish(Finish { attempt: attempts, ..finish.clone() });
-        self.patiently(self.patience(), || self.queue.send(&again, delay)).await?;
+        self.retry_until(self.retry_deadline(), || self.queue().send(&again, delay)).await?;
         Ok(Handled::Delete)
     }
 }

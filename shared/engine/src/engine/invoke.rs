@@ -8,23 +8,23 @@ use bk_plugin_core::queue::WakeUp;
 use bk_plugin_core::record::{FinishCallback, Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Write;
-use bk_plugin_kit::Event;
-use bk_plugin_kit::Next;
-use bk_plugin_kit::runtime::StepInput;
+use bk_plugin_kit::runtime::{StepInput, Version};
+use bk_plugin_kit::{Event, Next};
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use super::Engine;
-use super::step::{Phase, StepResult};
+use super::EngineCall;
+use super::phase::Phase;
+use super::step::StepResult;
 
-/// What a version is invoked with.
+/// The arguments of an invocation.
 #[derive(Debug, Clone, Default)]
 pub struct Call {
     /// The inputs as they came.
     pub inputs: JsonObject,
     /// The context as it came.
     pub context: JsonObject,
-    /// Who calls.
+    /// The caller.
     pub caller: Caller,
 }
 
@@ -45,45 +45,36 @@ impl Invoked {
     }
 }
 
-/// There is no such version.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no version {0}")]
-pub struct UnknownVersion(pub String);
-
-impl Engine {
-    /// Begins an invocation: runs the first step and, if it does not end there, writes its record. An
-    /// invocation that ends in its first step writes nothing, as in the reference.
+impl EngineCall<'_> {
+    /// Begins an invocation of `version`: runs the first step and, if the invocation does not end there, writes its
+    /// record. An invocation that ends in its first step writes nothing, as in the reference.
     ///
-    /// The outer error says that there is no such version; the inner one that the record could not be
-    /// written, and then there is no invocation.
+    /// An error says that the record could not be written; then there is no invocation.
     pub async fn invoke(
-        &self,
+        self,
+        version: &dyn Version,
         trace_id: TraceId,
-        plugin_version: &str,
         call: Call,
-    ) -> Result<Result<Invoked, StoreError>, UnknownVersion> {
-        let Some(version) = self.registry.version(plugin_version) else {
-            return Err(UnknownVersion(plugin_version.to_owned()));
-        };
-        let finish_callback = match finish_callback(version.meta().enable_plugin_callback, &call.context) {
+    ) -> Result<Invoked, StoreError> {
+        let meta = version.meta();
+        let finish_callback = match finish_callback(meta.enable_plugin_callback, &call.context) {
             Ok(finish_callback) => finish_callback,
-            Err(err) => return Ok(Ok(Invoked::fail(err))),
+            Err(err) => return Ok(Invoked::fail(err)),
         };
-        let created_at = self.clock.now();
         let mut record = Record {
-            plugin_version: plugin_version.to_owned(),
+            plugin_version: meta.version.to_owned(),
             finish_callback,
             caller: call.caller,
-            trace: self.occasion.trace.clone(),
-            ..Record::stub(trace_id, created_at)
+            trace: self.context.trace.clone(),
+            ..Record::stub(trace_id, self.clock().now())
         };
         let first_step = self.first_step(&record, &call.inputs, &call.context);
-        let ended = self.run(plugin_version, first_step, Phase::Execute).await;
+        let ended = self.run(version, first_step, Phase::Execute).await;
         match ended.next {
-            None => return Ok(Ok(Invoked::fail(ended.err))),
+            None => return Ok(Invoked::fail(ended.err)),
             Some(Next::Done) => {
                 let outputs = ended.outputs.unwrap_or_default();
-                return Ok(Ok(Invoked { state: State::Success, outputs, err: None }));
+                return Ok(Invoked { state: State::Success, outputs, err: None });
             }
             Some(Next::Poll(_) | Next::Callback(_)) => {}
         }
@@ -91,7 +82,7 @@ impl Engine {
         record.context = call.context;
         // Boxed: most invocations end above and should not carry room for what follows.
         let span = self.log_span(&record.trace_id);
-        Ok(Box::pin(self.write_first_step(record, ended).instrument(span)).await)
+        Box::pin(self.write_first_step(record, ended).instrument(span)).await
     }
 
     fn first_step(&self, record: &Record, inputs: &JsonObject, context: &JsonObject) -> StepInput {
@@ -106,7 +97,7 @@ impl Engine {
 
     /// Sends the wake-up that must follow, then writes the record.
     async fn write_first_step(&self, mut record: Record, ended: StepResult) -> Result<Invoked, StoreError> {
-        let (now, until) = (self.clock.now(), self.patience());
+        let (now, until) = (self.clock().now(), self.retry_deadline());
         record.state = ended.state();
         record.invoke_count = 1;
         record.deadline = ended.deadline(now);
@@ -118,7 +109,7 @@ impl Engine {
             _ => None,
         };
         match self.write_new(&record, wake_at, until).await {
-            // Not written now: an earlier try was made, though it was reported as failed.
+            // If it was not written now, an earlier attempt wrote it and was reported as failed.
             Ok(_written) => Ok(Invoked { state: record.state, outputs: record.outputs, err: None }),
             Err(error @ StoreError::TooLarge { .. }) => {
                 Ok(Invoked::fail(format!("plugin execute raise unexpected error: {error}")))
@@ -127,8 +118,8 @@ impl Engine {
         }
     }
 
-    /// Sends the wake-up that must follow, then writes the record of an invocation, unless it is there: then it says
-    /// that it was not written.
+    /// Sends the wake-up that must follow, then writes the invocation's record, unless there is one. Returns whether
+    /// it was written.
     pub(super) async fn write_new(
         &self,
         record: &Record,
@@ -140,13 +131,13 @@ impl Engine {
         }
         let mut inbox_len = (record.state == State::Callback).then_some(0);
         loop {
-            match self.patiently(until, || self.table.create(record, inbox_len)).await? {
+            match self.retry_until(until, || self.table().create(record, inbox_len)).await? {
                 Write::Refused(Some(there)) if there.is_stub() => {
-                    // Early callbacks wait in the stub: something must wake the step they are for.
-                    self.wake_next_step(record, self.clock.now(), until).await?;
+                    // The stub holds early callbacks, and the step they are for needs a wake-up.
+                    self.wake_next_step(record, self.clock().now(), until).await?;
                     inbox_len = Some(there.inbox.len());
                 }
-                // The stub has gone: its time was over.
+                // The stub has expired and was deleted meanwhile.
                 Write::Refused(None) => inbox_len = inbox_len.map(|_| 0),
                 Write::Refused(Some(_)) => return Ok(false),
                 Write::Applied => return Ok(true),

@@ -1,26 +1,23 @@
-//! One step, from a claimed record to what is to be written: no store is touched here.
+//! One step, from a claimed record to its result. No store is touched here.
+
+use std::future::poll_fn;
+use std::panic::Location;
+use std::time::{Duration, Instant};
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::record::{Deadline, Record, State};
 use bk_plugin_core::table::Commit;
-use bk_plugin_kit::runtime::StepFacts;
-use bk_plugin_kit::runtime::{Failure, StepInput, StepOutcome, StepState};
-use bk_plugin_kit::{Callback, Event};
-use bk_plugin_kit::{CallbackWait, Next};
+use bk_plugin_kit::runtime::{Failure, StepFacts, StepInput, StepOutcome, StepState, Version};
+use bk_plugin_kit::{Callback, CallbackWait, Event, Next};
+use futures::FutureExt as _;
 use futures::future::{Either, select};
 use tracing::Instrument as _;
 
-use super::Engine;
-use crate::metrics::{StepEnd, StepMetrics};
+use super::EngineCall;
+use super::phase::Phase;
+use super::pitfalls::Pitfall;
 
-/// Whether a failed step is the first one; the reference words them differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Execute,
-    Schedule,
-}
-
-/// The end of a step.
+/// The result of a step, to be written.
 pub(super) struct StepResult {
     pub(super) next: Option<Next>,
     pub(super) storage: Option<serde_json::Value>,
@@ -29,7 +26,7 @@ pub(super) struct StepResult {
 }
 
 impl StepResult {
-    /// A FAIL that keeps what the step before left.
+    /// A FAIL that keeps the state of the step before.
     pub(super) fn fail(err: String) -> Self {
         Self { next: None, storage: None, outputs: None, err: bounded(err) }
     }
@@ -53,7 +50,7 @@ impl StepResult {
         }
     }
 
-    /// When the wait for a callback that begins `now` ends, if it does.
+    /// The end of a wait for a callback that begins `now`.
     pub(super) fn deadline(&self, now: Timestamp) -> Option<Deadline> {
         match self.next {
             Some(Next::Callback(CallbackWait::OrFail(timeout))) => {
@@ -67,7 +64,7 @@ impl StepResult {
     }
 }
 
-/// As much of an error's text as is stored: a record that only holds an error must always fit.
+/// Bytes of an error's text that are stored: a record that holds nothing but an error must always fit.
 const LONGEST_ERR: usize = 16 * 1024;
 
 fn bounded(mut err: String) -> String {
@@ -75,44 +72,15 @@ fn bounded(mut err: String) -> String {
     err
 }
 
-impl Phase {
-    fn metrics(self) -> StepMetrics {
-        match self {
-            Self::Execute => StepMetrics::Execute,
-            Self::Schedule => StepMetrics::Schedule,
-        }
-    }
-
-    fn failed(self, message: &str) -> String {
-        match self {
-            Self::Execute => format!("plugin execute failed: {message}"),
-            Self::Schedule => format!("plugin schedule failed: {message}"),
-        }
-    }
-
-    fn unexpected(self, message: &str) -> String {
-        match self {
-            Self::Execute => format!("plugin execute raise unexpected error: {message}"),
-            Self::Schedule => format!("plugin schedule failed: {message}"),
-        }
-    }
-
-    fn invalid(self, message: String) -> String {
-        match self {
-            Self::Execute => message,
-            Self::Schedule => format!("plugin schedule failed: {message}"),
-        }
-    }
-}
-
-impl Engine {
-    /// Runs the step that a claimed record waits for.
+impl EngineCall<'_> {
+    /// Runs the step that a claimed record waits for. What the step is given is moved out of the record: the commit
+    /// needs none of it.
     pub(super) async fn run_claimed(&self, record: &mut Record) -> StepResult {
-        let event = match (record.state, record.inbox.first(), record.deadline) {
+        let event = match (record.state, record.inbox.first_mut(), record.deadline) {
             (State::Callback, Some(entry), _) => Event::Called(Callback::new(
                 record.trace_id.clone(),
                 entry.callback_id.clone(),
-                entry.data.clone(),
+                entry.data.take(),
             )),
             (State::Callback, None, Some(Deadline { run: true, .. })) => Event::TimedOut,
             (State::Callback, None, _) => {
@@ -127,10 +95,14 @@ impl Engine {
             storage: record.storage.take(),
             outputs: record.outputs.take(),
         };
-        self.run(&record.plugin_version, input, Phase::Schedule).await
+        let Some(version) = self.engine.registry().version(&record.plugin_version) else {
+            let message = format!("version {} is not deployed any more", record.plugin_version);
+            return StepResult::fail(Phase::Schedule.failed(&message));
+        };
+        self.run(&**version, input, Phase::Schedule).await
     }
 
-    /// The facts of the step that follows what is in the record.
+    /// The facts of the record's next step.
     pub(super) fn facts(&self, record: &Record, event: Event) -> StepFacts {
         StepFacts {
             trace_id: record.trace_id.clone(),
@@ -138,25 +110,24 @@ impl Engine {
             event,
             caller: record.caller.clone(),
             started_at: record.created_at,
-            host: self.urls.clone(),
+            host: self.engine.urls.clone(),
             prepared: 0,
         }
     }
 
     /// Runs `execute` within the step's time limit.
-    pub(super) async fn run(&self, plugin_version: &str, input: StepInput, phase: Phase) -> StepResult {
-        let Some(version) = self.registry.version(plugin_version) else {
-            let message = format!("version {plugin_version} is not deployed any more");
-            return StepResult::fail(phase.failed(&message));
-        };
-        let (limit, begun) = (self.step_time_limit(), self.clock.now());
-        let (metrics, called) = (phase.metrics(), matches!(input.facts.event, Event::Called(_)));
-        // In a function, which handles one event at a time, it would be 0 whenever it is read, and be paid for.
-        let running = self.occasion.end.is_none().then(|| metrics.begun(plugin_version));
-        let span = self.step_span(plugin_version, &input.facts);
+    pub(super) async fn run(&self, version: &dyn Version, input: StepInput, phase: Phase) -> StepResult {
+        let meta = version.meta();
+        let (limit, begun) = (self.step_time_limit(&meta), self.clock().now());
+        let invoke_count = input.facts.invoke_count;
+        let called = matches!(input.facts.event, Event::Called(_));
+        let running = self.engine.counts_running.then(|| phase.begin(meta.version));
+        let span = self.step_span(meta.version, &input.facts);
         let outcome = async {
             tracing::debug!("plugin start execute");
-            let outcome = match select(version.step(input), self.clock.sleep(limit)).await {
+            let mut longest_poll = Duration::ZERO;
+            let step = timed(version.step(input), &mut longest_poll);
+            let outcome = match select(step, self.clock().sleep(limit)).await {
                 Either::Left((outcome, _)) => outcome,
                 Either::Right(_) => StepOutcome::Unexpected(Failure::nowhere(format!(
                     "the step took longer than its time limit of {} s",
@@ -164,15 +135,16 @@ impl Engine {
                 ))),
             };
             log_end(&outcome);
+            Pitfall::of(invoke_count, &outcome, longest_poll).for_each(Pitfall::warn);
             outcome
         };
         let outcome = outcome.instrument(span).await;
         drop(running);
-        metrics.ended(plugin_version, self.clock.now().since(begun), StepEnd::of(&outcome), called);
+        phase.count(meta.version, self.clock().now().since(begun), &outcome, called);
         StepResult::of(outcome, phase)
     }
 
-    /// What is written of the end of a step.
+    /// The commit that writes the result of a step.
     pub(super) fn commit_of(&self, ended: StepResult, record: &Record, now: Timestamp) -> Commit {
         let (state, deadline) = (ended.state(), ended.deadline(now));
         Commit {
@@ -185,25 +157,28 @@ impl Engine {
             consume: record.state == State::Callback && !record.inbox.is_empty(),
             owed: state.is_finished() && record.finish_callback.is_some(),
             finish_at: state.is_finished().then_some(now),
-            expires_at: state.is_finished().then(|| now + self.limits.keep_finished),
+            expires_at: state.is_finished().then(|| now + self.limits().keep_finished),
             inbox_len: (state == State::Callback).then_some(record.inbox.len()),
         }
     }
 }
 
-impl StepEnd {
-    fn of(outcome: &StepOutcome) -> Self {
-        match outcome {
-            StepOutcome::Next(..) => Self::Well,
-            StepOutcome::Failed(..) | StepOutcome::Invalid(_) => Self::Failed,
-            StepOutcome::Unexpected(_) => Self::Raised,
-        }
-    }
+/// The same step, which notes the longest time that one poll of it took.
+fn timed<T>(
+    mut step: impl Future<Output = T> + Unpin,
+    longest_poll: &mut Duration,
+) -> impl Future<Output = T> + Unpin {
+    poll_fn(move |cx| {
+        let begun = Instant::now();
+        let polled = step.poll_unpin(cx);
+        *longest_poll = begun.elapsed().max(*longest_poll);
+        polled
+    })
 }
 
 fn log_end(outcome: &StepOutcome) {
     if !matches!(outcome, StepOutcome::Next(..)) {
-        // For a trace; the line that follows is for the log.
+        // For a trace; the log has the line below.
         tracing::Span::current().record("otel.status_code", "ERROR");
     }
     match outcome {
@@ -213,13 +188,31 @@ fn log_end(outcome: &StepOutcome) {
         }
         StepOutcome::Next(Next::Callback(_), _) => tracing::info!("plugin wait callback"),
         StepOutcome::Failed(Failure { message, at }, _) => {
-            let (pathname, lineno) = (at.map(|at| at.file()), at.map(|at| at.line()));
+            let (pathname, lineno) = (at.map(Location::file), at.map(Location::line));
             tracing::warn!(pathname, lineno, "plugin execute failed: {message}");
         }
         StepOutcome::Unexpected(Failure { message, at }) => {
-            let (pathname, lineno) = (at.map(|at| at.file()), at.map(|at| at.line()));
+            let (pathname, lineno) = (at.map(Location::file), at.map(Location::line));
             tracing::error!(pathname, lineno, "plugin execute raise unexpected error: {message}");
         }
         StepOutcome::Invalid(message) => tracing::warn!("{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_longest_poll_of_a_step_is_noted() {
+        let mut longest = Duration::ZERO;
+        let step = async {
+            tokio::task::yield_now().await;
+            std::thread::sleep(Duration::from_millis(20));
+            tokio::task::yield_now().await;
+            7
+        };
+        assert_eq!(timed(Box::pin(step), &mut longest).await, 7);
+        assert!(longest >= Duration::from_millis(20), "{longest:?}");
     }
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::step::StepResult;
 use super::*;
 
-/// A plugin that does what its inputs say, step by step.
+/// A plugin that does what its inputs say, one word a step.
 struct Scripted;
 
 #[derive(Deserialize, JsonSchema)]
@@ -81,7 +81,7 @@ fn caller() -> Caller {
     Caller { app_code: name("bk_sops"), username: name("admin"), tenant_id: name("system") }
 }
 
-/// Fails posts as often as it is told, then counts.
+/// Fails as many posts as `failures` says. Counts all.
 #[derive(Default)]
 struct Receiver {
     failures: AtomicU32,
@@ -100,14 +100,14 @@ impl FinishCallbackClient for Receiver {
     }
 }
 
-/// Passes everything on to a store in memory, after as many failures as it is told.
-struct Weather {
+/// A store in memory that is unavailable for as many calls as `failures` says.
+struct Unreliable {
     store: Arc<MemoryStore>,
     failures: AtomicU32,
 }
 
-impl Weather {
-    fn now(&self) -> Result<(), StoreError> {
+impl Unreliable {
+    fn answer(&self) -> Result<(), StoreError> {
         match self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
             Ok(_) => Err(StoreError::Unavailable("away".into())),
             Err(_) => Ok(()),
@@ -116,9 +116,9 @@ impl Weather {
 }
 
 #[async_trait]
-impl Table for Weather {
+impl Table for Unreliable {
     async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
-        self.now()?;
+        self.answer()?;
         self.store.create(record, inbox_len).await
     }
     async fn claim(
@@ -128,34 +128,34 @@ impl Table for Weather {
         lease: &Lease,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
-        self.now()?;
+        self.answer()?;
         self.store.claim(id, on, lease, now).await
     }
     async fn commit(&self, id: &TraceId, token: &LeaseToken, commit: &Commit) -> Result<Write, StoreError> {
-        self.now()?;
+        self.answer()?;
         self.store.commit(id, token, commit).await
     }
     async fn append(&self, id: &TraceId, append: &Append) -> Result<Write, StoreError> {
-        self.now()?;
+        self.answer()?;
         self.store.append(id, append).await
     }
     async fn settle(&self, id: &TraceId) -> Result<(), StoreError> {
-        self.now()?;
+        self.answer()?;
         self.store.settle(id).await
     }
     async fn read(&self, id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
-        self.now()?;
+        self.answer()?;
         self.store.read(id).await
     }
     async fn ping(&self) -> Result<(), StoreError> {
-        self.now()
+        self.answer()
     }
 }
 
 struct Bench {
     engine: Arc<Engine>,
     store: Arc<MemoryStore>,
-    weather: Arc<Weather>,
+    unreliable: Arc<Unreliable>,
     clock: Arc<ManualClock>,
     receiver: Arc<Receiver>,
     keys: Arc<CallbackKeys>,
@@ -169,12 +169,12 @@ impl Bench {
         let clock = Arc::new(ManualClock::default());
         let limits = Limits::default();
         let store = Arc::new(MemoryStore::new(clock.clone(), limits.visibility_timeout()));
-        let weather = Arc::new(Weather { store: store.clone(), failures: AtomicU32::new(0) });
+        let unreliable = Arc::new(Unreliable { store: store.clone(), failures: AtomicU32::new(0) });
         let receiver = Arc::new(Receiver::default());
         let keys = Arc::new(CallbackKeys::new("secret", &[], limits.keep_finished).unwrap());
         let engine = Engine::new(EngineParts {
             registry: Arc::new(Project::new("").version(Scripted).build().unwrap()),
-            table: weather.clone(),
+            table: unreliable.clone(),
             queue: store.clone(),
             clock: clock.clone(),
             finish_callbacks: receiver.clone(),
@@ -183,7 +183,12 @@ impl Bench {
             limits,
         });
         let trace_id = TraceId::random();
-        Self { engine: Arc::new(engine), store, weather, clock, receiver, keys, trace_id }
+        Self { engine: Arc::new(engine), store, unreliable, clock, receiver, keys, trace_id }
+    }
+
+    /// The engine at work on a call without a trace and without an end.
+    fn call_engine(&self) -> EngineCall<'_> {
+        self.engine.for_call(CallContext::default())
     }
 
     async fn invoke(&self, steps: &[&str]) -> Invoked {
@@ -191,19 +196,20 @@ impl Bench {
         let context =
             json!({URL_INFO: {"url": "http://caller.test/", "data": {}}}).as_object().cloned().unwrap();
         let call = Call { inputs, context, caller: caller() };
-        self.engine.invoke(self.trace_id.clone(), "1.0.0", call).await.unwrap().unwrap()
+        let version = self.engine.registry().version("1.0.0").unwrap();
+        self.call_engine().invoke(&**version, self.trace_id.clone(), call).await.unwrap()
     }
 
-    /// Another step before the invocation has a record would be given this token.
+    /// A token of a callback that the invocation may have prepared.
     fn token(&self) -> String {
         self.keys.mint(&bk_plugin_core::ids::CallbackId::random(), &self.trace_id, self.clock.now())
     }
 
     async fn call(&self, data: Value) -> Result<(), CallbackError> {
-        self.engine.callback(&self.token(), data).await.map(|_| ())
+        self.call_engine().callback(&self.token(), data).await.map(|_| ())
     }
 
-    /// Receives and handles what is due until nothing is.
+    /// Receives and handles messages until none is due.
     async fn work(&self) {
         loop {
             let due = self.store.receive(10, Duration::ZERO).await.unwrap();
@@ -211,7 +217,9 @@ impl Bench {
                 return;
             }
             for delivery in due {
-                if self.engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
+                if self.call_engine().handle(&delivery.message, delivery.receive_count).await
+                    == Handled::Delete
+                {
                     self.store.delete(&delivery.handle).await.unwrap();
                 }
             }
@@ -239,9 +247,9 @@ impl Bench {
         Message::WakeUp(WakeUp::for_step(trace_id, after_step, due_at))
     }
 
-    /// Claims as a runner would that dies before it commits.
+    /// Claims a step as a runner does that crashes before it commits.
     async fn claim_and_die(&self, after_step: u32) {
-        let lease = self.engine.new_lease(self.clock.now());
+        let lease = self.call_engine().new_lease(self.clock.now());
         let on = ClaimOn::Step(after_step);
         let claim = self.store.claim(&self.trace_id, &on, &lease, self.clock.now()).await.unwrap();
         assert!(matches!(claim, Claim::Granted(_)), "{claim:?}");
@@ -292,7 +300,7 @@ async fn a_wake_up_ahead_of_its_record_waits_for_it_and_is_dropped_in_the_end() 
     bench.store.send(&bench.wake_up(1), Duration::ZERO).await.unwrap();
     bench.pass(secs(1)).await;
     assert_eq!(bench.store.messages().len(), 1);
-    bench.pass(bench.engine.limits.put_back_limit() + secs(3)).await;
+    bench.pass(bench.engine.parts.limits.put_back_limit() + secs(3)).await;
     assert!(bench.store.messages().is_empty());
 }
 
@@ -301,7 +309,7 @@ async fn a_wake_up_waits_for_a_commit_that_is_still_under_way_when_the_lease_end
     let bench = Bench::new();
     bench.invoke(&["poll an hour", "done"]).await;
     bench.store.send(&bench.wake_up(2), Duration::ZERO).await.unwrap();
-    bench.pass(bench.engine.limits.lease() + secs(60)).await;
+    bench.pass(bench.engine.parts.limits.lease() + secs(60)).await;
     assert_eq!(bench.store.messages().len(), 2);
 }
 

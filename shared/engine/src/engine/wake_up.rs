@@ -1,4 +1,4 @@
-//! A wake-up: claim -> execute -> send -> commit, and what is done when there is nothing to claim.
+//! A wake-up: claim -> execute -> send -> commit, and what is done when the claim is refused.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use bk_plugin_core::table::{Claim, ClaimOn, Commit, Write};
 use bk_plugin_kit::Next;
 
 use super::step::StepResult;
-use super::{Engine, Handled};
+use super::{EngineCall, Handled};
 use crate::metrics::begun_late;
 
-impl Engine {
+impl EngineCall<'_> {
     /// Runs the step a wake-up asks for.
-    pub(super) async fn wake_up(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
-        let now = self.clock.now();
+    pub(super) async fn wake_up(&mut self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        let now = self.clock().now();
         if wake_up.due_at > now {
-            return self.send_on(wake_up, now).await;
+            return self.forward_hop(wake_up, now).await;
         }
         let lease = self.new_lease(now);
         let mut record = match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => record,
-            Claim::Refused(record) => return self.nothing_to_claim(wake_up, record.as_deref(), now).await,
+            Claim::Refused(record) => return self.on_claim_refused(wake_up, record.as_deref(), now).await,
         };
         begun_late(now.since(wake_up.due_at));
-        let engine = self.in_trace_of_invocation(&record.trace);
-        let ended = engine.run_claimed(&mut record).await;
-        engine.send_and_commit(wake_up, ended, &record, &lease).await
+        self.context.enter_invocation(&record.trace);
+        let ended = self.run_claimed(&mut record).await;
+        self.send_and_commit(wake_up, ended, &record, &lease).await
     }
 
     pub(super) async fn claim(
@@ -42,10 +42,10 @@ impl Engine {
             Some(receipt) => ClaimOn::Receipt(receipt.clone()),
             None => ClaimOn::Step(wake_up.after_step),
         };
-        self.table.claim(&wake_up.trace_id, &on, lease, now).await
+        self.table().claim(&wake_up.trace_id, &on, lease, now).await
     }
 
-    /// Sends the wake-up that must follow, then commits: whoever dies in between leaves a wake-up.
+    /// Sends the wake-up that must follow, then commits. A process that dies in between has left a wake-up.
     pub(super) async fn send_and_commit(
         &self,
         wake_up: &WakeUp,
@@ -53,7 +53,7 @@ impl Engine {
         record: &Record,
         lease: &Lease,
     ) -> Result<Handled, StoreError> {
-        let now = self.clock.now();
+        let now = self.clock().now();
         let next = ended.next;
         let mut commit = self.commit_of(ended, record, now);
         match next {
@@ -71,20 +71,20 @@ impl Engine {
         loop {
             match self.commit(record, lease, &commit).await {
                 Ok(Write::Applied) => break,
-                // A callback came while the step ran. It may have found the record in POLL and gone: its
-                // entry is this commit's to see.
+                // A callback came while the step ran. Its own wake-up may have found the record in POLL and have been
+                // dropped, so this commit must send another one.
                 Ok(Write::Refused(Some(now_is)))
                     if has_lease(&now_is, lease) && commit.inbox_len.is_some() =>
                 {
                     self.follow_up(&commit, record, now, lease).await?;
                     commit.inbox_len = Some(now_is.inbox.len());
                 }
-                // Written already: by an earlier try that was reported as failed, or by someone else.
+                // Written already: by an earlier attempt that was reported as failed, or by another runner.
                 Ok(Write::Refused(Some(now_is))) if now_is.invoke_count >= commit.invoke_count => {
-                    return self.nothing_to_claim(wake_up, Some(&now_is), self.clock.now()).await;
+                    return self.on_claim_refused(wake_up, Some(&now_is), self.clock().now()).await;
                 }
-                // The lease was lost: someone else runs this step. The wake-up comes again and tells what
-                // became of it.
+                // The lease was lost: another runner runs this step. The wake-up is redelivered, and then shows what
+                // became of the step.
                 Ok(Write::Refused(_)) => {
                     tracing::warn!(trace_id = %record.trace_id, "the lease was lost, the step's result is dropped");
                     return Ok(Handled::Leave);
@@ -105,8 +105,8 @@ impl Engine {
     }
 
     async fn commit(&self, record: &Record, lease: &Lease, commit: &Commit) -> Result<Write, StoreError> {
-        self.patiently(self.last_call(lease), || self.table.commit(&record.trace_id, &lease.token, commit))
-            .await
+        let until = self.retry_deadline_under(lease);
+        self.retry_until(until, || self.table().commit(&record.trace_id, &lease.token, commit)).await
     }
 
     /// Sends the wake-up for the step after the one about to be committed.
@@ -118,36 +118,39 @@ impl Engine {
         lease: &Lease,
     ) -> Result<(), StoreError> {
         let wake_up = WakeUp::for_step(record.trace_id.clone(), commit.invoke_count, due_at);
-        self.send_wake_up(wake_up, self.last_call(lease)).await
+        self.send_wake_up(wake_up, self.retry_deadline_under(lease)).await
     }
 
-    pub(super) async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
-        let trace = self.occasion.trace.clone();
+    async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
+        let trace = self.context.trace.clone();
         let message = Message::Finish(Finish { trace, ..Finish::first(record.trace_id.clone()) });
-        self.patiently(self.patience(), || self.queue.send(&message, Duration::ZERO)).await
+        self.retry_until(self.retry_deadline(), || self.queue().send(&message, Duration::ZERO)).await
     }
 
-    /// What a runner does that meets a record it cannot claim.
-    pub(super) async fn nothing_to_claim(
+    /// Drops the wake-up, puts it back, or sends the finish callback, by what kept its record from being claimed.
+    pub(super) async fn on_claim_refused(
         &self,
         wake_up: &WakeUp,
         record: Option<&Record>,
         now: Timestamp,
     ) -> Result<Handled, StoreError> {
-        match Met::of(wake_up, record, now) {
-            Met::Finished { owed: true } => {
+        match ClaimRefused::of(wake_up, record, now) {
+            ClaimRefused::Finished { owed: true } => {
                 // The runner that committed the end may have died before it sent this.
                 if let Some(record) = record {
                     self.send_finish(record).await?;
                 }
                 Ok(Handled::Delete)
             }
-            Met::Finished { owed: false } | Met::Ahead | Met::Polling | Met::NotYet => Ok(Handled::Delete),
-            Met::Leased { until } => self.put_back(wake_up, until.since(now)).await,
-            Met::Behind if now < wake_up.due_at + self.limits.put_back_limit() => {
-                self.put_back(wake_up, BEHIND.delay(wake_up.put_backs)).await
+            ClaimRefused::Finished { owed: false }
+            | ClaimRefused::AlreadyDone
+            | ClaimRefused::SeenByNextCommit
+            | ClaimRefused::NothingToRun => Ok(Handled::Delete),
+            ClaimRefused::Leased { until } => self.put_back(wake_up, until.since(now)).await,
+            ClaimRefused::NotWrittenYet if now < wake_up.due_at + self.limits().put_back_limit() => {
+                self.put_back(wake_up, NOT_WRITTEN_YET.delay(wake_up.put_backs)).await
             }
-            Met::Behind => {
+            ClaimRefused::NotWrittenYet => {
                 tracing::debug!(trace_id = %wake_up.trace_id, "wake-up dropped: what it waits for never came");
                 Ok(Handled::Delete)
             }
@@ -157,26 +160,28 @@ impl Engine {
     /// Sends a copy and has this delivery deleted, so that the receive count counts crashes only.
     async fn put_back(&self, wake_up: &WakeUp, delay: Duration) -> Result<Handled, StoreError> {
         let copy = Message::WakeUp(wake_up.clone()).put_back();
-        self.queue.send(&copy, delay.min(self.queue.longest_delay())).await?;
+        self.queue().send(&copy, delay.min(self.queue().longest_delay())).await?;
         Ok(Handled::Delete)
     }
 
-    /// A wake-up that is not due: a hop of a wait longer than the queue's longest delay.
-    pub(super) async fn send_on(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Handled, StoreError> {
-        let record = self.table.read(&wake_up.trace_id).await?;
-        match Met::of(wake_up, record.as_deref(), now) {
-            Met::Finished { .. } | Met::Ahead => self.nothing_to_claim(wake_up, record.as_deref(), now).await,
+    /// Forwards a wake-up that is not due: a hop of a wait longer than the queue's longest delay.
+    pub(super) async fn forward_hop(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Handled, StoreError> {
+        let record = self.table().read(&wake_up.trace_id).await?;
+        match ClaimRefused::of(wake_up, record.as_deref(), now) {
+            ClaimRefused::Finished { .. } | ClaimRefused::AlreadyDone => {
+                self.on_claim_refused(wake_up, record.as_deref(), now).await
+            }
             _ => {
                 tracing::debug!(trace_id = %wake_up.trace_id, "not due yet, sent on");
-                // No step was started, so none can have killed its runner.
-                self.send_wake_up(WakeUp { crashes: 0, ..wake_up.clone() }, self.patience()).await?;
+                // No step was started, so none can have crashed its process.
+                self.send_wake_up(WakeUp { crashes: 0, ..wake_up.clone() }, self.retry_deadline()).await?;
                 Ok(Handled::Delete)
             }
         }
     }
 }
 
-/// A FAIL without what made the state too large; an author's own words stay.
+/// A FAIL without the state that was too large. An author's own error keeps its text.
 fn ended_by_size(err: &str, error: &StoreError) -> StepResult {
     StepResult::fail(if err.is_empty() {
         format!("plugin schedule failed: {error}")
@@ -185,49 +190,51 @@ fn ended_by_size(err: &str, error: &StoreError) -> StepResult {
     })
 }
 
-/// Delays of a wake-up that came before what it was sent for: a commit follows its send within a moment.
-const BEHIND: BackOff = BackOff { first: Duration::from_millis(5), longest: Duration::from_secs(2) };
+/// Delays of a wake-up that came before the write it was sent for: a commit follows its send within a moment.
+const NOT_WRITTEN_YET: BackOff = BackOff { first: Duration::from_millis(5), longest: Duration::from_secs(2) };
 
 fn has_lease(record: &Record, lease: &Lease) -> bool {
     record.lease.as_ref().is_some_and(|held| held.token == lease.token)
 }
 
-/// A record that could not be claimed, as its wake-up sees it.
+/// Why a wake-up's record could not be claimed.
 #[derive(Debug, PartialEq, Eq)]
-enum Met {
+enum ClaimRefused {
     /// The invocation is over.
     Finished { owed: bool },
-    /// The step was committed, or the callback was handed over.
-    Ahead,
-    /// A callback's wake-up, and the invocation polls: the commit into CALLBACK will see the inbox.
-    Polling,
-    /// It waits for a callback that has not come, and for no deadline that has passed.
-    NotYet,
-    /// Somebody runs a step.
+    /// The step was committed, or the callback was handed to a step.
+    AlreadyDone,
+    /// The wake-up is for a callback, and the invocation polls: the commit that enters CALLBACK will see the inbox.
+    SeenByNextCommit,
+    /// The invocation waits for a callback that has not come, and no deadline has passed.
+    NothingToRun,
+    /// A runner holds the lease.
     Leased { until: Timestamp },
-    /// What the wake-up was sent for is not written yet, and may never be.
-    Behind,
+    /// The write that the wake-up was sent for has not been made, and may never be.
+    NotWrittenYet,
 }
 
-impl Met {
+impl ClaimRefused {
     fn of(wake_up: &WakeUp, record: Option<&Record>, now: Timestamp) -> Self {
-        let Some(record) = record else { return Self::Behind };
+        let Some(record) = record else { return Self::NotWrittenYet };
         let lease = record.lease.as_ref().filter(|lease| lease.until > now);
         if record.state.is_finished() {
             return Self::Finished { owed: record.owed };
         }
         match &wake_up.receipt {
-            Some(receipt) if record.consumed.contains(receipt) => Self::Ahead,
-            Some(receipt) if !record.inbox.iter().any(|entry| entry.receipt == *receipt) => Self::Behind,
-            Some(_) if record.is_stub() => Self::Behind,
-            Some(_) if record.state == State::Poll => Self::Polling,
-            None if record.invoke_count > wake_up.after_step => Self::Ahead,
-            None if record.is_stub() || record.invoke_count < wake_up.after_step => Self::Behind,
+            Some(receipt) if record.consumed.contains(receipt) => Self::AlreadyDone,
+            Some(receipt) if !record.inbox.iter().any(|entry| entry.receipt == *receipt) => {
+                Self::NotWrittenYet
+            }
+            Some(_) if record.is_stub() => Self::NotWrittenYet,
+            Some(_) if record.state == State::Poll => Self::SeenByNextCommit,
+            None if record.invoke_count > wake_up.after_step => Self::AlreadyDone,
+            None if record.is_stub() || record.invoke_count < wake_up.after_step => Self::NotWrittenYet,
             receipt => match lease {
                 Some(lease) => Self::Leased { until: lease.until },
-                // A claim that is refused without a reason that can be seen is tried again, not dropped.
-                None if receipt.is_some() => Self::Behind,
-                None => Self::NotYet,
+                // The record shows no reason why the claim was refused: try again rather than drop.
+                None if receipt.is_some() => Self::NotWrittenYet,
+                None => Self::NothingToRun,
             },
         }
     }

@@ -122,7 +122,7 @@ impl Cloud {
         let clients = clients.unwrap();
         let posts = Arc::new(Posts::default());
         let queue = Arc::new(SqsQueue::new(clients.sqs(), queue_url, Duration::from_mins(15)));
-        let engine = Engine::new(EngineParts {
+        let engine = Arc::new(Engine::new(EngineParts {
             registry: Arc::new(Project::new("for tests").version(Path).build().unwrap()),
             table: Arc::new(DynamoDbTable::new(clients.dynamodb(), "invocations")),
             queue: queue.clone(),
@@ -131,10 +131,10 @@ impl Cloud {
             keys: Arc::new(CallbackKeys::new("secret of the tests", &[], Duration::from_hours(24)).unwrap()),
             callback_base: "http://plugin.test/bk_plugin".to_owned(),
             limits: Limits { max_receive_count: MAX_RECEIVE_COUNT, ..Limits::default() },
-        });
+        }));
         let mut settings = ProtocolSettings::new("bk-plugin-demo", time_zone(None).unwrap());
         settings.admission = protocol::Admission::Anyone;
-        let service = Service::new(Arc::new(engine.clone()), settings);
+        let service = Service::new(Arc::clone(&engine), settings);
         let groups = [
             protocol::invoke_routes(&service),
             protocol::callback_routes(&service),
@@ -143,7 +143,7 @@ impl Cloud {
         let routes =
             protocol::endpoint(service.description(), groups.into_iter().fold(Router::new(), Router::merge));
         Self {
-            poll_tick: PollTick::new(engine.clone(), queue, aws.queue_arn("dead-letters")),
+            poll_tick: PollTick::new(engine, queue, aws.queue_arn("dead-letters")),
             wake_ups: aws.event_source_mapping("wake-ups", 10),
             dead_letters: aws.event_source_mapping("dead-letters", 10),
             routes,

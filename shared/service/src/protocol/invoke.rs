@@ -12,7 +12,7 @@ use bk_plugin_core::caller::Caller;
 use bk_plugin_core::ids::TraceId;
 use bk_plugin_core::record::State as InvocationState;
 use bk_plugin_core::store_error::StoreError;
-use bk_plugin_engine::{Call, Invoked, UnknownVersion};
+use bk_plugin_engine::{Call, Invoked};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinError;
@@ -78,24 +78,21 @@ pub(super) async fn invoke(
     request: Request,
 ) -> Result<Response, Failure> {
     let registry = service.engine.registry();
-    if registry.version(&version).is_none() {
+    let Some(version) = registry.version(&version).cloned() else {
         return Err(Failure::unknown_version(&version, registry.versions()));
-    }
-    let engine = service.engine_for(&request);
+    };
+    let (engine, call_context) = (Arc::clone(&service.engine), service.call_context(&request));
     let InvokeRequest { inputs, context } = read(&service, request).await?;
     let trace_id = TraceId::random();
     let id = trace_id.clone();
     let call = Call { inputs, context, caller };
-    let step = async move { engine.invoke(id, &version, call).await };
+    let step = async move { engine.for_call(call_context).invoke(&*version, id, call).await };
     match whatever_the_caller_does(&service.steps, step).await {
-        Ok(Ok(Ok(Invoked { state, outputs, err }))) => {
+        Ok(Ok(Invoked { state, outputs, err })) => {
             let data = InvokeData { outputs, state, err };
             Ok(json(StatusCode::OK, &Traced { result: true, data, message: "success", trace_id }))
         }
-        Ok(Ok(Err(error))) => Err(not_stored(&error, trace_id)),
-        Ok(Err(UnknownVersion(version))) => {
-            Err(Failure::unknown_version(&version, service.engine.registry().versions()))
-        }
+        Ok(Err(error)) => Err(not_stored(&error, trace_id)),
         Err(error) => {
             tracing::error!(%trace_id, %error, "invoke panicked");
             let message = "internal error: the server's log says more";

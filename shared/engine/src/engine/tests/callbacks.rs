@@ -22,7 +22,10 @@ async fn a_callback_before_the_first_record_waits_in_a_stub() {
     let bench = Bench::new();
     bench.call(json!("early")).await.unwrap();
     bench.work().await;
-    assert!(bench.engine.schedule(&bench.trace_id).await.unwrap().is_none(), "a stub is no invocation");
+    assert!(
+        bench.call_engine().schedule(&bench.trace_id).await.unwrap().is_none(),
+        "a stub is no invocation"
+    );
     bench.invoke(&["callback", "done"]).await;
     bench.pass(secs(5)).await;
     assert_eq!(bench.record().await.outputs, json!({"trail": ["Invoked", "early"]}));
@@ -44,18 +47,18 @@ async fn a_callback_that_comes_while_the_step_before_runs_is_seen_by_its_commit(
     let bench = Bench::new();
     bench.invoke(&["poll", "callback", "done"]).await;
     let now = bench.clock.now();
-    let lease = bench.engine.new_lease(now);
+    let lease = bench.call_engine().new_lease(now);
     let Claim::Granted(mut record) =
         bench.store.claim(&bench.trace_id, &ClaimOn::Step(1), &lease, now).await.unwrap()
     else {
         panic!("not claimed")
     };
-    let ended = bench.engine.run_claimed(&mut record).await;
+    let ended = bench.call_engine().run_claimed(&mut record).await;
     let Message::WakeUp(wake_up) = bench.wake_up(1) else { unreachable!() };
     bench.call(json!("meanwhile")).await.unwrap();
     bench.work().await; // finds POLL and drops the callback's wake-up
     assert_eq!(
-        bench.engine.send_and_commit(&wake_up, ended, &record, &lease).await.unwrap(),
+        bench.call_engine().send_and_commit(&wake_up, ended, &record, &lease).await.unwrap(),
         Handled::Delete
     );
     bench.work().await;

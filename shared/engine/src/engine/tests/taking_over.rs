@@ -26,7 +26,7 @@ impl Bench {
 async fn one_that_polls_goes_on_at_once() {
     let bench = Bench::new();
     let record = bench.elsewhere(&["poll", "done"], State::Poll);
-    assert_eq!(bench.engine.take_over(record).await.unwrap(), TakeOver::Done);
+    assert_eq!(bench.call_engine().take_over(record).await.unwrap(), TakeOver::Done);
     bench.work().await;
     let ended = bench.record().await;
     assert_eq!((ended.state, ended.invoke_count), (State::Success, 2));
@@ -39,7 +39,7 @@ async fn one_that_waits_gets_the_callback_that_came_before_it() {
     let bench = Bench::new();
     bench.call(json!("early")).await.unwrap();
     let record = bench.elsewhere(&["callback", "done"], State::Callback);
-    assert_eq!(bench.engine.take_over(record).await.unwrap(), TakeOver::Done);
+    assert_eq!(bench.call_engine().take_over(record).await.unwrap(), TakeOver::Done);
     bench.work().await;
     assert_eq!(bench.record().await.outputs, json!({"trail": ["elsewhere", "early"]}));
 }
@@ -48,10 +48,10 @@ async fn one_that_waits_gets_the_callback_that_came_before_it() {
 async fn one_that_is_here_is_left_as_it_is() {
     let bench = Bench::new();
     let record = bench.elsewhere(&["poll", "poll", "done"], State::Poll);
-    bench.engine.take_over(record.clone()).await.unwrap();
+    bench.call_engine().take_over(record.clone()).await.unwrap();
     bench.work().await;
     assert_eq!(bench.record().await.invoke_count, 2);
-    assert_eq!(bench.engine.take_over(record).await.unwrap(), TakeOver::AlreadyHere);
+    assert_eq!(bench.call_engine().take_over(record).await.unwrap(), TakeOver::AlreadyHere);
     bench.work().await;
     assert_eq!(bench.record().await.invoke_count, 2, "its wake-up is for a step that was committed");
 }
@@ -61,6 +61,6 @@ async fn one_of_a_version_that_is_not_here_is_left_alone() {
     let bench = Bench::new();
     let record =
         Record { plugin_version: "7.0.0".to_owned(), ..bench.elsewhere(&["poll", "done"], State::Poll) };
-    assert_eq!(bench.engine.take_over(record).await.unwrap(), TakeOver::UnknownVersion);
+    assert_eq!(bench.call_engine().take_over(record).await.unwrap(), TakeOver::UnknownVersion);
     assert!(bench.store.read(&bench.trace_id).await.unwrap().is_none());
 }

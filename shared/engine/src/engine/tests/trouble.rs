@@ -28,17 +28,17 @@ async fn a_dead_runners_lease_ends_and_the_step_runs() {
 }
 
 #[tokio::test]
-async fn a_process_that_stood_still_writes_nothing_any_more() {
+async fn a_process_that_was_frozen_writes_nothing_late() {
     let bench = Bench::new();
     let asked = AtomicU32::new(0);
     let ask = || async {
         asked.fetch_add(1, Ordering::Relaxed);
         Ok(())
     };
-    let until = bench.engine.patience();
-    bench.engine.patiently(until, ask).await.unwrap();
+    let until = bench.call_engine().retry_deadline();
+    bench.call_engine().retry_until(until, ask).await.unwrap();
     bench.clock.advance(secs(100));
-    assert!(matches!(bench.engine.patiently(until, ask).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(bench.call_engine().retry_until(until, ask).await, Err(StoreError::Unavailable(_))));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
@@ -59,6 +59,22 @@ async fn a_step_over_its_time_limit_fails() {
     }
     let record = bench.record().await;
     assert_eq!(record.err, "plugin schedule failed: the step took longer than its time limit of 60 s");
+}
+
+#[tokio::test]
+async fn a_version_may_have_a_shorter_time_limit_than_its_process() {
+    let bench = Bench::new();
+    let limit =
+        |call: EngineCall<'_>, own| call.step_time_limit(&Meta::version("1.0.0").step_time_limit(own));
+    assert_eq!(limit(bench.call_engine(), secs(5)), secs(5));
+    assert_eq!(limit(bench.call_engine(), secs(3600)), Limits::default().step_time_limit);
+    let now = bench.clock.now();
+    let killed_soon = || {
+        let time_budget = Some(TimeBudget::new(now, now + secs(40)));
+        bench.engine.for_call(CallContext { time_budget, ..CallContext::default() })
+    };
+    assert_eq!(limit(killed_soon(), secs(5)), secs(5));
+    assert_eq!(limit(killed_soon(), secs(59)), secs(32), "8 s are kept for the result");
 }
 
 #[tokio::test]
@@ -91,7 +107,7 @@ async fn a_hop_of_a_long_wait_that_was_received_too_often_ends_nothing() {
     bench.invoke(&["poll an hour", "done"]).await;
     bench.clock.advance(secs(900));
     let hop = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    assert_eq!(bench.engine.handle(&hop.message, 6).await, Handled::Delete);
+    assert_eq!(bench.call_engine().handle(&hop.message, 6).await, Handled::Delete);
     bench.store.delete(&hop.handle).await.unwrap();
     assert_eq!(bench.record().await.state, State::Poll);
     bench.pass(secs(2700)).await;
@@ -110,14 +126,15 @@ async fn two_wake_ups_of_a_step_that_keeps_dying_do_not_keep_each_other_alive() 
         for delivery in bench.store.receive(10, Duration::ZERO).await.unwrap() {
             let before = bench.record().await;
             let Message::WakeUp(wake_up) = &delivery.message else { continue };
-            let dead =
-                delivery.message.crashes(delivery.receive_count) >= bench.engine.limits.max_receive_count;
+            let dead = delivery.message.crashes(delivery.receive_count)
+                >= bench.engine.parts.limits.max_receive_count;
             if !dead && !before.is_leased(bench.clock.now()) {
-                // The runner claims, then its process dies.
-                let lease = bench.engine.new_lease(bench.clock.now());
-                bench.engine.claim(wake_up, &lease, bench.clock.now()).await.unwrap();
+                // The runner claims, then its process crashes.
+                let lease = bench.call_engine().new_lease(bench.clock.now());
+                bench.call_engine().claim(wake_up, &lease, bench.clock.now()).await.unwrap();
                 deaths += 1;
-            } else if bench.engine.handle(&delivery.message, delivery.receive_count).await == Handled::Delete
+            } else if bench.call_engine().handle(&delivery.message, delivery.receive_count).await
+                == Handled::Delete
             {
                 bench.store.delete(&delivery.handle).await.unwrap();
             }
@@ -135,16 +152,17 @@ async fn a_commit_that_was_made_but_reported_as_failed_is_not_repeated() {
     bench.clock.advance(secs(10));
     let delivery = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
     let Message::WakeUp(wake_up) = &delivery.message else { panic!("a wake-up") };
-    let lease = bench.engine.new_lease(bench.clock.now());
-    let Claim::Granted(mut record) = bench.engine.claim(wake_up, &lease, bench.clock.now()).await.unwrap()
+    let lease = bench.call_engine().new_lease(bench.clock.now());
+    let Claim::Granted(mut record) =
+        bench.call_engine().claim(wake_up, &lease, bench.clock.now()).await.unwrap()
     else {
         panic!("not claimed")
     };
-    let ended = bench.engine.run_claimed(&mut record).await;
-    let commit = bench.engine.commit_of(ended, &record, bench.clock.now());
+    let ended = bench.call_engine().run_claimed(&mut record).await;
+    let commit = bench.call_engine().commit_of(ended, &record, bench.clock.now());
     bench.store.commit(&bench.trace_id, &lease.token, &commit).await.unwrap();
     let again = StepResult { next: Some(Next::done()), ..StepResult::fail(String::new()) };
-    let handled = bench.engine.send_and_commit(wake_up, again, &record, &lease).await.unwrap();
+    let handled = bench.call_engine().send_and_commit(wake_up, again, &record, &lease).await.unwrap();
     assert_eq!(handled, Handled::Delete);
     bench.work().await;
     assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1, "the finish callback waits for nothing");
@@ -167,9 +185,9 @@ async fn a_step_that_keeps_dying_ends_in_fail() {
     bench.clock.advance(secs(10));
     bench.claim_and_die(1).await;
     let message = bench.wake_up(1);
-    assert_eq!(bench.engine.dead_letter(&message).await, Handled::Leave, "its runner may be alive");
-    bench.clock.advance(bench.engine.limits.lease());
-    assert_eq!(bench.engine.dead_letter(&message).await, Handled::Delete);
+    assert_eq!(bench.call_engine().dead_letter(&message).await, Handled::Leave, "its runner may be alive");
+    bench.clock.advance(bench.engine.parts.limits.lease());
+    assert_eq!(bench.call_engine().dead_letter(&message).await, Handled::Delete);
     let record = bench.record().await;
     assert_eq!(record.state, State::Fail);
     assert!(record.err.contains("step 2 was started again and again"), "{}", record.err);
@@ -181,7 +199,7 @@ async fn a_step_that_keeps_dying_ends_in_fail() {
 async fn a_store_that_is_away_ends_nothing() {
     let bench = Bench::new();
     bench.invoke(&["poll", "poll", "done"]).await;
-    bench.weather.failures.store(7, Ordering::Relaxed);
+    bench.unreliable.failures.store(7, Ordering::Relaxed);
     bench.pass(secs(300)).await;
     assert_eq!(bench.record().await.state, State::Success);
     assert!(bench.store.messages().is_empty());
@@ -205,17 +223,17 @@ async fn finish_callbacks_are_retried_and_given_up() {
 }
 
 #[tokio::test]
-async fn an_owed_finish_callback_is_sent_by_whoever_meets_the_record() {
+async fn an_owed_finish_callback_is_sent_by_the_next_runner_that_meets_the_record() {
     let bench = Bench::new();
     bench.invoke(&["poll", "done"]).await;
     bench.clock.advance(secs(10));
     // Runs and commits, then dies before it sends the finish callback and deletes the wake-up.
     let delivery = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    assert_eq!(bench.engine.handle(&delivery.message, delivery.receive_count).await, Handled::Delete);
+    assert_eq!(bench.call_engine().handle(&delivery.message, delivery.receive_count).await, Handled::Delete);
     let finish = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
     bench.store.delete(&finish.handle).await.unwrap();
     assert!(bench.record().await.owed);
-    bench.pass(bench.engine.limits.visibility_timeout()).await;
+    bench.pass(bench.engine.parts.limits.visibility_timeout()).await;
     assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1);
     assert!(!bench.record().await.owed);
 }
@@ -229,14 +247,7 @@ async fn a_version_that_went_away_ends_in_fail() {
     other.store.create(&record, None).await.unwrap();
     let due_at = other.clock.now();
     let wake_up = WakeUp::for_step(record.trace_id.clone(), 1, due_at);
-    assert_eq!(other.engine.handle(&Message::WakeUp(wake_up), 1).await, Handled::Delete);
+    assert_eq!(other.call_engine().handle(&Message::WakeUp(wake_up), 1).await, Handled::Delete);
     let record = other.store.read(&record.trace_id).await.unwrap().unwrap();
     assert_eq!(record.err, "plugin schedule failed: version 0.9.0 is not deployed any more");
-}
-
-#[tokio::test]
-async fn an_unknown_version_is_no_invocation() {
-    let bench = Bench::new();
-    let unknown = bench.engine.invoke(TraceId::random(), "9.9.9", Call::default()).await;
-    assert_eq!(unknown.unwrap_err().to_string(), "there is no version 9.9.9");
 }

@@ -16,7 +16,7 @@ use bk_plugin_core::record::{FinishCallback, Lease, Record};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 use bk_plugin_engine::callback_token::CallbackKeys;
-use bk_plugin_engine::{Engine, EngineParts, FinishCallbackClient, Limits, PostError};
+use bk_plugin_engine::{CallContext, Engine, EngineParts, FinishCallbackClient, Limits, PostError};
 use bk_plugin_kit::prelude::*;
 use bk_plugin_kit::runtime::Registry;
 use http_body_util::BodyExt as _;
@@ -190,7 +190,11 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) async fn run(&self) {
         for delivery in self.store.receive(10, Duration::ZERO).await.unwrap() {
-            let _ = self.engine.handle(&delivery.message, delivery.receive_count).await;
+            let _ = self
+                .engine
+                .for_call(CallContext::default())
+                .handle(&delivery.message, delivery.receive_count)
+                .await;
             self.store.delete(&delivery.handle).await.unwrap();
         }
     }
