@@ -8,6 +8,8 @@
 pub mod context;
 pub mod error;
 pub mod event;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod next;
 pub mod plugin;
 pub mod prelude;
