@@ -58,11 +58,11 @@ pub use axum::http::{HeaderMap, Method, StatusCode, header};
 
 #[doc(hidden)]
 pub use authorities::trust;
-pub use error::{Call, Error};
+pub use error::{Error, ErrorKind};
 pub use request::Request;
 pub use response::Response;
 
-use error::root_cause;
+use error::{Call, root_cause};
 
 /// Makes calls to other systems. Make one where the version is made; clones share its connections.
 ///

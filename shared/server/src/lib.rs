@@ -74,6 +74,7 @@ fn say(text: &str) {
 
 fn start(project: Project, variables: &dyn Fn(&str) -> Option<String>) -> Result<(), StartError> {
     let settings = ServerSettings::read(variables)?;
+    bk_plugin_kit::http::trust(settings.shared.authorities.pem());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Runtime)?;
     let traces = {

@@ -6,131 +6,112 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::error::without_values;
 
-/// Why a call did not succeed. Neither its text nor its `Debug` holds path, query, user, header or body.
+/// A call that did not succeed: which, and why. Neither its text nor its `Debug` holds path, query, user, header or body.
 ///
 /// With `?` in `execute` it becomes an unexpected error; `.or_else(fail)?` ends the invocation in these words.
 ///
 /// ```
-/// # use bk_plugin_kit::http::{Client, Error};
+/// # use bk_plugin_kit::http::{Client, ErrorKind};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let error = Client::new().get("jobs?token=hunter2").send().await.unwrap_err();
-/// assert!(matches!(error, Error::Request { .. }));
-/// assert_eq!(error.to_string(), "GET (not a valid address): cannot be sent: relative URL without a base");
-/// assert!(!error.may_pass() && !error.is_timeout() && error.status().is_none());
+/// let request = Client::new().get("http://127.0.0.1:1/jobs?token=hunter2").header("X-Name", "\n");
+/// let error = request.send().await.unwrap_err();
+/// assert_eq!(error.to_string(), "GET http://127.0.0.1:1: cannot be sent: failed to parse header value");
+/// assert!(matches!(error.kind(), ErrorKind::Request(_)) && !error.may_pass());
 /// # });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{call}: {kind}")]
+pub struct Error {
+    call: Call,
+    kind: ErrorKind,
+}
+
+/// Why a call did not succeed. Its text follows the call's in that of [`Error`], and can stand after any other name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// The request could not be made or the client could not be: it was not sent.
-    #[error("{call}: cannot be sent: {reason}")]
-    Request {
-        /// What was asked of whom.
-        call: Call,
-        /// What is wrong with it.
-        reason: String,
-    },
+pub enum ErrorKind {
+    /// The request is not valid, or the client cannot be made: nothing was sent.
+    #[error("cannot be sent: {0}")]
+    Request(String),
     /// There was no connection, or it ended before an answer came.
-    #[error("{call}: cannot be reached: {reason}")]
-    Unreachable {
-        /// What was asked of whom.
-        call: Call,
-        /// The innermost error.
-        reason: String,
-    },
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
     /// The time-out was over before the answer's last byte. The other system may have done what it was asked.
-    #[error("{call}: no answer in time")]
-    Timeout {
-        /// What was asked of whom.
-        call: Call,
-    },
+    #[error("no answer in time")]
+    Timeout,
     /// [`Response::error_for_status`](super::Response::error_for_status) found a status other than 2xx.
-    #[error("{call}: answered with HTTP {status}")]
-    Status {
-        /// What was asked of whom.
-        call: Call,
-        /// The status.
-        status: StatusCode,
-    },
+    #[error("answered with HTTP {0}")]
+    Status(StatusCode),
     /// The connection ended within the answer's body.
-    #[error("{call}: the answer broke off: {reason}")]
-    Body {
-        /// What was asked of whom.
-        call: Call,
-        /// The innermost error.
-        reason: String,
-    },
-    /// The answer's body is larger than the client's limit.
-    #[error("{call}: the answer has more than {limit} bytes")]
-    TooLarge {
-        /// What was asked of whom.
-        call: Call,
-        /// The limit.
-        limit: usize,
-    },
-    /// The answer's body is not JSON, or its JSON does not fit the type.
-    #[error("{call}: the answer is not the JSON that is expected: {reason}")]
-    Decode {
-        /// What was asked of whom.
-        call: Call,
-        /// Where it does not fit, without the value.
-        reason: String,
-    },
+    #[error("the answer broke off: {0}")]
+    Body(String),
+    /// The answer's body has more bytes than this, the client's limit.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// The answer's body is not JSON, or not the JSON that the type expects.
+    #[error("the answer is not the JSON that is expected: {0}")]
+    Decode(String),
 }
 
 impl Error {
-    /// Why the request could not be sent, or was not answered.
-    pub(super) fn sending(call: Call, error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
-            Self::Timeout { call }
-        } else if error.is_builder() {
-            Self::Request { call, reason: root_cause(error) }
-        } else {
-            Self::Unreachable { call, reason: root_cause(error) }
-        }
+    /// Why it did not succeed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
     }
 
-    /// Why the body could not be read.
-    pub(super) fn reading(call: Call, error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
-            Self::Timeout { call }
-        } else {
-            Self::Body { call, reason: root_cause(error) }
-        }
-    }
-
-    /// Why the body is not what was expected.
-    pub(super) fn decoding(call: Call, error: &serde_json::Error) -> Self {
-        Self::Decode { call, reason: without_body(error) }
-    }
-
-    /// The status, if that is what is wrong.
+    /// The answer's status, if that is why.
     pub fn status(&self) -> Option<StatusCode> {
-        if let Self::Status { status, .. } = self { Some(*status) } else { None }
+        if let ErrorKind::Status(status) = self.kind { Some(status) } else { None }
     }
 
     /// Whether the answer did not come in time.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Timeout { .. })
+        self.kind == ErrorKind::Timeout
     }
 
     /// Whether the same call may succeed a little later: after a time-out, a connection that failed, 429 or 5xx.
     ///
     /// The other system may have done what it was asked all the same. Repeat only what may be done twice.
     pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Timeout { .. } | Self::Unreachable { .. } | Self::Body { .. } => true,
-            Self::Status { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
-            }
-            Self::Request { .. } | Self::TooLarge { .. } | Self::Decode { .. } => false,
+        match self.kind {
+            ErrorKind::Timeout | ErrorKind::Unreachable(_) | ErrorKind::Body(_) => true,
+            ErrorKind::Status(status) => status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Request(_) | ErrorKind::TooLarge(_) | ErrorKind::Decode(_) => false,
         }
+    }
+}
+
+impl ErrorKind {
+    /// Of this call.
+    pub(super) fn of(self, call: Call) -> Error {
+        Error { call, kind: self }
+    }
+
+    /// Why the request could not be sent, or was not answered.
+    pub(super) fn sending(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            Self::Timeout
+        } else if error.is_builder() {
+            Self::Request(root_cause(error))
+        } else {
+            Self::Unreachable(root_cause(error))
+        }
+    }
+
+    /// Why the body could not be read.
+    pub(super) fn reading(error: &reqwest::Error) -> Self {
+        if error.is_timeout() { Self::Timeout } else { Self::Body(root_cause(error)) }
+    }
+
+    /// Why the body is not what was expected.
+    pub(super) fn decoding(error: &serde_json::Error) -> Self {
+        Self::Decode(without_body(error))
     }
 }
 
 /// What was asked of whom: a method, and the scheme, host and port of an address. `GET https://jobs.example:8443`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Call {
+pub(super) struct Call {
     method: Method,
     origin: Option<String>,
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Call, Error, Response};
+use super::error::{Call, Error, ErrorKind};
+use super::response::Response;
 
 /// A request that is not sent yet. What is wrong with its parts is said by [`send`](Self::send).
 ///
@@ -78,7 +79,7 @@ impl Request {
         let Self { builder, call, largest_answer } = self;
         let builder = match builder {
             Ok(builder) => builder,
-            Err(reason) => return Err(Error::Request { call, reason }),
+            Err(reason) => return Err(ErrorKind::Request(reason).of(call)),
         };
         let (client, request) = builder.build_split();
         let sent = async {
@@ -89,7 +90,7 @@ impl Request {
         };
         match sent.await {
             Ok(answer) => Ok(Response::new(answer, call, largest_answer)),
-            Err(error) => Err(Error::sending(call, &error)),
+            Err(error) => Err(ErrorKind::sending(&error).of(call)),
         }
     }
 }

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
-use super::{Call, Error};
+use super::error::{Call, Error, ErrorKind};
 
 /// An answer whose body is not read yet.
 ///
@@ -49,17 +49,17 @@ impl Response {
         self.answer.headers()
     }
 
-    /// The same answer if its status is 2xx, else [`Error::Status`]: redirects are not followed, so they are errors.
+    /// The same answer if its status is 2xx, else [`ErrorKind::Status`]: redirects are not followed, so they are errors.
     pub fn error_for_status(self) -> Result<Self, Error> {
         let status = self.status();
-        if status.is_success() { Ok(self) } else { Err(Error::Status { call: self.call, status }) }
+        if status.is_success() { Ok(self) } else { Err(ErrorKind::Status(status).of(self.call)) }
     }
 
     /// The body, from JSON.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let call = self.call.clone();
         let body = self.bytes().await?;
-        serde_json::from_slice(&body).map_err(|error| Error::decoding(call, &error))
+        serde_json::from_slice(&body).map_err(|error| ErrorKind::decoding(&error).of(call))
     }
 
     /// The body as text. Bytes that are not UTF-8 become `�`.
@@ -81,10 +81,10 @@ impl Response {
                     body.extend_from_slice(&chunk);
                 }
                 Ok(None) => return Ok(body),
-                Err(error) => return Err(Error::reading(call, &error)),
+                Err(error) => return Err(ErrorKind::reading(&error).of(call)),
             }
         }
-        Err(Error::TooLarge { call, limit: largest })
+        Err(ErrorKind::TooLarge(largest).of(call))
     }
 }
 
