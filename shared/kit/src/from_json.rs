@@ -14,7 +14,7 @@ pub(crate) fn from_json<'de, T: DeserializeOwned>(
 
 /// What a JSON error says without the value it is about: it may be a secret, and the text goes to the log and to the
 /// caller.
-fn without_values(error: &serde_json::Error) -> String {
+pub(crate) fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
     for beginning in ["invalid type:", "invalid value:", "unknown variant"] {
         let Some(rest) = text.strip_prefix(beginning) else { continue };

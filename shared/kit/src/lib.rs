@@ -47,6 +47,8 @@ mod context;
 mod error;
 mod event;
 mod from_json;
+#[cfg(feature = "http")]
+pub mod http;
 mod make_project;
 mod next;
 mod plugin;

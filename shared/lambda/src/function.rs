@@ -156,6 +156,7 @@ impl Parts {
         }
         let callback_base = settings.callback_base.clone().unwrap_or_default();
         let (settings, store) = reader.finish((settings, store))?;
+        bk_plugin_kit::http::trust(settings.authorities.pem());
         let secret = settings.app_secret.as_ref().map_or("", ExposeSecret::expose_secret);
         let own: Vec<&str> = settings.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
         let keys = CallbackKeys::new(secret, &own, settings.callback_lifetime)?;

@@ -86,6 +86,7 @@ fn start<Kind>(
     variables: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), StartError> {
     let settings = ServerSettings::read(variables)?;
+    bk_plugin_kit::http::trust(settings.shared.authorities.pem());
     let runtime = runtime()?;
     let traces = {
         let _within = runtime.enter();

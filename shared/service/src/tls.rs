@@ -4,13 +4,7 @@ use std::path::Path;
 
 use reqwest::Certificate;
 
-/// Chooses the cryptography for the process, unless that was done before.
-///
-/// Call it before building a `reqwest` or other `rustls` client of your own.
-pub fn install() {
-    // An error says that it was done before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
+pub use bk_plugin_kit::http::install_tls as install;
 
 /// Certificate authorities that are trusted besides the machine's own: a company's, mostly.
 #[derive(Debug, Clone, Default)]

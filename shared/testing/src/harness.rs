@@ -69,10 +69,24 @@ impl FinishCallbackClient for Posts {
     }
 }
 
+/// What hosts call before the author's code, without what else is in the kit's feature `http`.
+fn install_tls() {
+    // An error says that a cryptography is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl Harness {
+    /// A harness around the version that `make` returns, for a constructor that needs what a host has done before it
+    /// calls one: `reqwest::Client::new()` finds a cryptography for TLS.
+    pub fn with<P: Plugin>(make: impl FnOnce() -> P) -> Result<Self, ProjectErrors> {
+        install_tls();
+        Self::new(make())
+    }
+
     /// A harness around one version.
     #[allow(clippy::missing_panics_doc, reason = "without own keys there is none to be wrong")]
     pub fn new<P: Plugin>(plugin: P) -> Result<Self, ProjectErrors> {
+        install_tls();
         let registry = Project::new("").version(plugin).build()?;
         let clock = Arc::new(ManualClock::default());
         let limits = Limits::default();

@@ -1,20 +1,15 @@
 //! What the plugin needs of bk-sops' API behind BlueKing's gateway.
 
 use std::fmt;
-use std::time::Duration;
 
+use bk_plugin_kit::http::{self, Method};
 use bk_plugin_kit::prelude::*;
-use reqwest::header::{HeaderValue, InvalidHeaderValue};
-use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// A step makes two calls at most, so both come to their end within a step's time limit of one minute.
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Calls bk-sops as this app.
+/// Calls bk-sops as this app. A step makes two calls at most, so both end within a step's time limit of one minute.
 pub(crate) struct SopsClient {
-    http: reqwest::Client,
+    http: http::Client,
     url: String,
     app_code: String,
     app_secret: String,
@@ -51,16 +46,8 @@ pub(crate) enum TaskState {
 pub enum SopsError {
     #[error("the environment variable {0} is not set")]
     MissingVariable(&'static str),
-    #[error("the client for bk-sops could not be built: {0}")]
-    Client(#[source] reqwest::Error),
-    #[error("the executor's name cannot be sent to bk-sops")]
-    Executor(#[source] InvalidHeaderValue),
-    #[error("bk-sops did not answer {call} in {} s", TIMEOUT.as_secs())]
-    Timeout { call: &'static str },
-    #[error("bk-sops could not be reached for {call}: {reason}")]
-    Unreachable { call: &'static str, reason: String },
-    #[error("bk-sops answered {call} with HTTP {status}")]
-    Status { call: &'static str, status: StatusCode },
+    #[error("bk-sops, {call}: {}", .source.kind())]
+    Call { call: &'static str, source: http::Error },
     #[error("bk-sops refused {call}: {message}")]
     Refused { call: &'static str, message: String },
     #[error("bk-sops' answer to {call} was not understood: {source}")]
@@ -86,19 +73,14 @@ impl SopsClient {
             app_code: get("BKSOPS_API_APP_CODE")?,
             app_secret: get("BKSOPS_API_APP_SECRET")?,
             url: get("BKSOPS_API_URL")?.trim_end_matches('/').to_owned(),
-            http: reqwest::Client::builder()
-                .connect_timeout(Duration::from_secs(5))
-                .timeout(TIMEOUT)
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .map_err(SopsError::Client)?,
+            http: http::Client::new(),
         })
     }
 
     /// The same with another time to wait for an answer.
     #[cfg(test)]
-    pub(crate) fn with_timeout(self, timeout: Duration) -> Self {
-        Self { http: reqwest::Client::builder().timeout(timeout).build().unwrap(), ..self }
+    pub(crate) fn with_timeout(self, timeout: std::time::Duration) -> Self {
+        Self { http: http::Client::builder().timeout(timeout).build(), ..self }
     }
 
     /// The client for an invocation with this context.
@@ -145,62 +127,33 @@ impl Sops<'_> {
         let Self { client, context } = self;
         let url = format!("{}/{call}/{id}/{}/", client.url, context.bk_biz_id);
         let mut request =
-            client.http.request(method, url).header("X-Bkapi-Authorization", self.authorization()?);
+            client.http.request(method, url).header("X-Bkapi-Authorization", self.authorization());
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let unreachable = |error: reqwest::Error| {
-            if error.is_timeout() {
-                SopsError::Timeout { call }
-            } else {
-                SopsError::Unreachable { call, reason: root_cause(&error) }
-            }
-        };
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(SopsError::Status { call, status });
-        }
-        let text = response.bytes().await.map_err(unreachable)?;
-        let not_understood = |source| SopsError::Answer { call, source };
-        let envelope: Envelope = serde_json::from_slice(&text).map_err(not_understood)?;
+        let answer = async { request.send().await?.error_for_status()?.json::<Envelope>().await };
+        let envelope = answer.await.map_err(|source| SopsError::Call { call, source })?;
         if !envelope.result {
             return Err(SopsError::Refused { call, message: envelope.message.unwrap_or_default() });
         }
-        T::deserialize(envelope.data).map_err(not_understood)
+        T::deserialize(envelope.data).map_err(|source| SopsError::Answer { call, source })
     }
 
     /// Who calls, for the gateway.
-    fn authorization(&self) -> Result<HeaderValue, SopsError> {
+    fn authorization(&self) -> String {
         let who = json!({
             "bk_app_code": self.client.app_code,
             "bk_app_secret": self.client.app_secret,
             "bk_username": self.context.executor,
         });
-        let mut value = HeaderValue::try_from(who.to_string()).map_err(SopsError::Executor)?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-}
-
-/// What is at the bottom of an error: what stands above it names the address, which is not the user's to know.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => root_cause(source),
-        None => error.to_string(),
+        who.to_string()
     }
 }
 
 impl SopsError {
     /// Whether the same call may well be answered a little later.
     pub(crate) fn may_pass(&self) -> bool {
-        match self {
-            Self::Timeout { .. } | Self::Unreachable { .. } => true,
-            Self::Status { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
-            }
-            _ => false,
-        }
+        matches!(self, Self::Call { source, .. } if source.may_pass())
     }
 }
 

@@ -180,7 +180,7 @@ async fn what_bk_sops_refuses_is_said() {
 async fn an_error_of_the_gateway_ends_the_first_step() {
     let run = invoke(&Sops::will_answer([broken()])).await;
     assert_eq!(run.state(), State::Fail);
-    let said = "bk-sops answered create_task with HTTP 500 Internal Server Error";
+    let said = "bk-sops, create_task: answered with HTTP 500 Internal Server Error";
     assert!(run.err().ends_with(said), "{}", run.err());
 }
 
@@ -216,7 +216,7 @@ async fn polls_that_are_never_answered_end_in_fail() {
     assert_eq!(run.state(), State::Poll);
     run.advance(secs(1)).await;
     assert_eq!(run.state(), State::Fail);
-    assert!(run.err().contains("get_task_status with HTTP 500"), "{}", run.err());
+    assert!(run.err().contains("get_task_status: answered with HTTP 500"), "{}", run.err());
 }
 
 #[tokio::test]
@@ -233,14 +233,14 @@ async fn silence_is_not_waited_for_forever() {
     let client = SopsClient::from_env(environment(&url)).unwrap();
     let run = invoke_with(client.with_timeout(Duration::from_millis(50))).await;
     assert_eq!(run.state(), State::Fail);
-    assert!(run.err().contains("bk-sops did not answer create_task"), "{}", run.err());
+    assert!(run.err().contains("bk-sops, create_task: no answer in time"), "{}", run.err());
 }
 
 #[tokio::test]
 async fn nobody_at_the_address_is_said_without_the_address() {
     let run = invoke_with(SopsClient::from_env(environment("http://127.0.0.1:1")).unwrap()).await;
     assert_eq!(run.state(), State::Fail);
-    assert!(run.err().contains("bk-sops could not be reached for create_task"), "{}", run.err());
+    assert!(run.err().contains("bk-sops, create_task: cannot be reached"), "{}", run.err());
     assert!(run.err().contains("refused"), "why it could not be: {}", run.err());
     assert!(!run.err().contains("127.0.0.1"), "{}", run.err());
 }
