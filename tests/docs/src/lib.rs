@@ -14,10 +14,20 @@ pub mod readme {}
 #[doc = include_str!("../../../README.zh-CN.md")]
 pub mod readme_zh_cn {}
 
+/// `docs/first-plugin.md`
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/first-plugin.md")]
+pub mod first_plugin {}
+
 /// `docs/writing-plugins.md`
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/writing-plugins.md")]
 pub mod writing_plugins {}
+
+/// `docs/plugin-reference.md`
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugin-reference.md")]
+pub mod plugin_reference {}
 
 /// `docs/from-python.md`
 #[cfg(doctest)]
