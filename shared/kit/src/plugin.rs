@@ -168,7 +168,7 @@ impl Meta {
         Self { desc, ..self }
     }
 
-    /// The text of the version's form: `.form(include_str!("../../../../forms/1.0.0/form.js"))`.
+    /// The text of the version's form: what `include_str!` makes of `forms/<version>/form.js`.
     #[must_use]
     pub const fn form(self, form: &'static str) -> Self {
         Self { form: Some(form), ..self }
