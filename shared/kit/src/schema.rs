@@ -38,7 +38,7 @@ pub enum SchemaError {
 ///     retry_count: Option<u8>,
 /// }
 ///
-/// let schema = crate::schema::of::<Inputs>().expect("a struct");
+/// let schema = bk_plugin_kit::runtime::schema::of::<Inputs>().expect("a struct");
 /// assert_eq!(
 ///     serde_json::Value::from(schema),
 ///     serde_json::json!({
