@@ -1,4 +1,4 @@
-//! `server apigw` as somebody types it, and the rest of the command line.
+//! `server apigw` as an operator types it, and the rest of the command line.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

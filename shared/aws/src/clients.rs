@@ -1,7 +1,7 @@
-//! The clients of AWS: built once a process, from Lambda's own variables alone.
+//! The clients of AWS: built once for each process, from Lambda's own variables alone.
 //!
-//! The long chain that looks for credentials (files, a metadata service) is left out: Lambda sets them, and
-//! whatever else runs this (a test, an emulator) can.
+//! The SDK's chain that searches files and a metadata service for credentials is left out: Lambda sets them as variables,
+//! and so can tests and emulators.
 
 use std::time::Duration;
 
@@ -14,26 +14,25 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_types::SdkConfig;
 
-/// What every client is made with. They share one pool of connections, which are kept open between the events of
-/// a function.
+/// Makes the clients. They share one pool of connections, which stay open between the events of a function.
 #[derive(Debug, Clone)]
 pub struct Clients {
     config: SdkConfig,
 }
 
-/// What a client needs is not in the environment.
+/// A variable that clients need is not set.
 #[derive(Debug, thiserror::Error)]
 #[error("the environment variable {0} is not set; AWS Lambda sets it")]
 pub struct ClientsError(pub &'static str);
 
-/// How long connecting may take: both services are in the same region.
+/// Time limit for connecting: the services are in the same region.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long an attempt may take; the services answer within some milliseconds.
+/// Time limit for one attempt: the services answer within some milliseconds.
 const ATTEMPT: Duration = Duration::from_millis(1500);
-/// How long a call may take with all its attempts: far below any function's time-out, and no longer than what the
-/// engine keeps back for it.
+/// Time limit for a call with all its attempts: far below any function's time-out, and no longer than the engine's reserve
+/// for it.
 const CALL: Duration = Duration::from_millis(3500);
-/// Attempts of a call, with jitter between them. Beyond that the engine asks again.
+/// Attempts of one call, with jitter between them. After these the engine retries.
 const ATTEMPTS: u32 = 3;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(25);
 

@@ -1,8 +1,8 @@
-//! The invocation table on DynamoDB: one item an invocation, each change one conditional update.
+//! The invocation table on DynamoDB: one item for each invocation, one conditional update for each change.
 //!
-//! A condition that does not hold answers with the item as it is (`ALL_OLD`), a claim that is granted with the
-//! item as it has become (`ALL_NEW`): nothing is read a second time. `schedule` reads consistently. The attribute
-//! `expires_at` is for DynamoDB's own deletion (TTL), which may be days late, so nothing is decided by it.
+//! An update whose condition does not hold returns the item as it is (`ALL_OLD`), a granted claim the item as it has become
+//! (`ALL_NEW`), so no item is read twice. `schedule` reads consistently. The attribute `expires_at` is for DynamoDB's own
+//! deletion (TTL), which may be days late: no rule here depends on it.
 
 mod item;
 mod size;
@@ -24,14 +24,14 @@ use crate::unavailable::unavailable;
 
 pub use self::size::LARGEST_ITEM;
 
-/// The invocation table in a table of DynamoDB's whose key is `trace_id`.
+/// The invocation table, in a DynamoDB table whose key is `trace_id`.
 #[derive(Debug, Clone)]
 pub struct DynamoDbTable {
     client: Client,
     name: String,
 }
 
-/// No lease is on the item that lives at `:now`.
+/// Condition: the item has no lease that is valid at `:now`.
 const NOT_LEASED: &str = "#lease_until <= :now";
 
 impl DynamoDbTable {
@@ -50,7 +50,7 @@ impl DynamoDbTable {
         Ok(answer.item)
     }
 
-    /// The error of an update that DynamoDB found to make the item too large, which does not say how large.
+    /// The error for an update that would make the item too large. DynamoDB does not say how large.
     async fn too_large(&self, trace_id: &TraceId, update: &Update) -> StoreError {
         match self.item(trace_id).await {
             Ok(item) => {
@@ -71,14 +71,14 @@ impl DynamoDbTable {
         }
     }
 
-    /// Puts the end of a stub off. It is never brought forward.
+    /// Moves the expiry of a stub later, never earlier.
     async fn put_off(&self, trace_id: &TraceId, expires_at: Timestamp) -> Result<(), StoreError> {
         let update = Update::of(trace_id)
             .set("expires_at", item::expiry(expires_at))
             .when("#state = :empty AND #expires_at < :expires_at")
             .with("empty", state(State::Empty));
         match self.run(update).await {
-            // Refused: it is a stub no more, or another callback has put it off further.
+            // Refused: the item is no longer a stub, or another callback has moved its expiry further.
             Ok(_) | Err(Failed::Condition(_) | Failed::TooLarge) => Ok(()),
             Err(Failed::Store(error)) => Err(error),
         }
@@ -144,7 +144,7 @@ impl Table for DynamoDbTable {
             Err(Failed::Store(error)) => return Err(error),
         };
         match there {
-            // An earlier attempt was made, and its answer lost.
+            // An earlier attempt succeeded, but its answer was lost.
             Some(record) if record.lease.as_ref() == Some(lease) => Ok(Claim::Granted(record)),
             there => Ok(Claim::Refused(there)),
         }
@@ -157,8 +157,8 @@ impl Table for DynamoDbTable {
         commit: &Commit,
     ) -> Result<Write, StoreError> {
         let brings_state = commit.storage.is_some() || commit.outputs.is_some();
-        // What ends an invocation whose state is too large must go through: where there is no room for its
-        // error, it gets that of what nobody reads after the end.
+        // The commit that ends an invocation whose state is too large must succeed: where its error does not fit, it takes
+        // the room of data that no step reads after the end.
         let attempts: &[Dropped] =
             if brings_state { &[Dropped::Nothing] } else { &[Dropped::Nothing, Dropped::Call, Dropped::All] };
         let mut refused = None;
@@ -249,13 +249,13 @@ impl Table for DynamoDbTable {
     }
 }
 
-/// What a commit takes from an item to make room.
+/// Data that a commit removes from an item to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dropped {
     Nothing,
-    /// What was called with, what was stored, and the data of callbacks that no step was given.
+    /// Inputs, context, storage, and the data of callbacks that no step was given.
     Call,
-    /// And what was put out.
+    /// These, and the outputs.
     All,
 }
 

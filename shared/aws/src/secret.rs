@@ -19,10 +19,10 @@ impl fmt::Debug for SecretVariables {
     }
 }
 
-/// The secret cannot be had. Its value is never repeated.
+/// The secret cannot be read. The error never repeats its value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Secrets Manager did not give it.
+    /// Secrets Manager did not return it.
     #[error("BK_PLUGIN_SECRET_NAME: the secret {name} cannot be read: {source}")]
     Unavailable {
         /// The secret's name.
@@ -30,7 +30,7 @@ pub enum SecretError {
         /// What is wrong.
         source: StoreError,
     },
-    /// It is no object of texts.
+    /// Its value is not a JSON object of texts.
     #[error(
         "BK_PLUGIN_SECRET_NAME: the value of the secret {0} is not a JSON object with a text for each variable, \
          such as {{\"BKPAAS_APP_SECRET\": \"...\"}}"

@@ -1,7 +1,7 @@
 //! The delayed queue on SQS.
 //!
-//! A delay reaches 15 minutes at most; the engine sends a wake-up that is due later on with the rest of its
-//! delay, in hops. Limits of SQS are looked at here, since emulators are more lenient.
+//! SQS delays a message by at most 15 minutes; the engine makes longer waits of hops. This module checks the limits of SQS
+//! itself, because emulators are more lenient.
 
 use std::time::Duration;
 
@@ -25,15 +25,15 @@ use crate::unavailable::unavailable;
 pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
 /// Bytes a message may have.
 pub const LARGEST_MESSAGE: usize = 1024 * 1024;
-/// Messages that can be received at once.
+/// Messages that one call receives.
 const LARGEST_BATCH: usize = 10;
-/// The longest time that can be waited for messages.
+/// The longest wait for messages in one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// The format that messages are written in. One that is not known here was sent by a newer version.
+/// The format that messages are written in. A message in an unknown format was sent by a newer version.
 const FORMAT: u32 = 1;
 
-/// The delayed queue in a standard queue of SQS.
+/// The delayed queue, in a standard queue of SQS.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     client: Client,
@@ -42,7 +42,7 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// The queue at this URL. No message is delayed for longer than `longest_delay`, nor than SQS can.
+    /// The queue at this URL. It delays no message for longer than `longest_delay`, or than SQS allows.
     pub fn new(client: Client, url: impl Into<String>, longest_delay: Duration) -> Self {
         Self { client, url: url.into(), longest_delay: longest_delay.min(LONGEST_DELAY) }
     }
@@ -56,11 +56,11 @@ struct Body<'a> {
     message: &'a Message,
 }
 
-/// A message that is none of ours, or of a newer version.
+/// A message that cannot be read: it is not from this program, or from a newer version.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
 pub struct UnreadableMessage {
-    /// The invocation it is about, if that can be read.
+    /// The invocation that the message is about, if that part is readable.
     pub trace_id: Option<TraceId>,
     /// What is wrong with it.
     pub problem: String,
@@ -90,7 +90,7 @@ pub fn parse(body: &str) -> Result<Message, UnreadableMessage> {
     }
 }
 
-/// SQS delays by whole seconds. A wake-up must not come before it is due, or it is sent once more.
+/// A delay in whole seconds, as SQS wants it, rounded up: a wake-up that comes before it is due has to be sent again.
 fn seconds(delay: Duration) -> i32 {
     let whole = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
     i32::try_from(whole).unwrap_or(i32::MAX)
@@ -103,7 +103,7 @@ impl Queue for SqsQueue {
         if body.len() > LARGEST_MESSAGE {
             return Err(StoreError::TooLarge { size: body.len(), limit: LARGEST_MESSAGE });
         }
-        // What comes too early is sent on, so a delay that SQS does not take is cut and not refused.
+        // A delay beyond the limit of SQS is cut, not refused: the engine forwards a wake-up that comes early.
         let delay = seconds(delay.min(self.longest_delay));
         let mut request =
             self.client.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
@@ -139,7 +139,7 @@ impl Queue for SqsQueue {
         let request = self.client.delete_message().queue_url(&self.url).receipt_handle(handle);
         match request.send().await {
             Ok(_) => Ok(()),
-            // Whose message has gone, or was received again since.
+            // The message is gone, or was received again since.
             Err(error)
                 if error.as_service_error().is_some_and(DeleteMessageError::is_receipt_handle_is_invalid) =>
             {
@@ -161,7 +161,7 @@ fn patient_for(wait: Duration) -> Builder {
     aws_sdk_sqs::Config::builder().timeout_config(time_outs.build())
 }
 
-/// Whether SQS takes it: `Root=1-<8 digits>-<24 digits>` and whatever follows. A caller may have sent anything.
+/// Whether SQS accepts the header: `Root=1-<8 digits>-<24 digits>` and any rest. Callers can send any text.
 fn is_trace_header(text: &str) -> bool {
     let root = text.split(';').next().and_then(|root| root.strip_prefix("Root=1-"));
     let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -171,7 +171,7 @@ fn is_trace_header(text: &str) -> bool {
             .is_some_and(|(time, id)| digits(time, 8) && digits(id, 24))
 }
 
-/// A message that cannot be read is left to be received again until it is a dead letter.
+/// Leaves a message that cannot be read in the queue, which makes it a dead letter in the end.
 fn delivery(received: Received) -> Option<Delivery> {
     let count = received
         .attributes

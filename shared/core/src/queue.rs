@@ -60,6 +60,7 @@ impl Message {
     }
 
     /// This message with one more put-back counted.
+    #[must_use]
     pub fn put_back(self) -> Self {
         match self {
             Self::WakeUp(wake_up) => {
@@ -70,6 +71,7 @@ impl Message {
     }
 
     /// A copy of this message with the crash count set.
+    #[must_use]
     pub fn with_crashes(&self, crashes: u32) -> Self {
         match self {
             Self::WakeUp(wake_up) => Self::WakeUp(WakeUp { crashes, ..wake_up.clone() }),

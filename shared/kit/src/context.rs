@@ -7,7 +7,7 @@ use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{CallbackId, TraceId};
 
 use crate::event::{Event, PreparedCallback};
-use crate::plugin::{ContextInputs, Empty, Outputs, Storage};
+use crate::types::{ContextInputs, Empty, Outputs, Storage};
 
 /// One step of one invocation, as its plugin sees it: `Context<Outputs, Storage, ContextInputs>`.
 ///

@@ -3,16 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
 use crate::context::PluginContext;
 use crate::error::Result;
-use crate::from_json::from_json;
 use crate::next::Next;
-use crate::validation::{Model, ModelError};
+use crate::types::Inputs;
 use crate::version_number;
 
 /// One version of a plugin.
@@ -47,7 +41,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// Version number, description and options.
     const META: Meta;
 
-    /// What the plugin's user fills in; [`Empty`] if nothing. Checked and coerced before `execute` sees it.
+    /// What the plugin's user fills in; [`Empty`](crate::Empty) if nothing. Checked and coerced before `execute` sees it.
     type Inputs: Inputs;
 
     /// A [`Context`](crate::Context) of the other types that the version uses: `Context<Outputs, Storage, ContextInputs>`.
@@ -65,67 +59,6 @@ pub trait Plugin: Send + Sync + Sized + 'static {
         cx: &mut Self::Context,
     ) -> impl Future<Output = Result<Next>> + Send;
 }
-
-/// Types that can be the inputs of a plugin: all that derive `Deserialize` and `JsonSchema`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the inputs of a plugin",
-    label = "inputs derive `Deserialize` and `JsonSchema`",
-    note = "write `#[derive(Deserialize, JsonSchema)]` above `{Self}`, and above the types of its fields"
-)]
-// No supertraits: for an associated type the compiler would name these instead of the cure above.
-pub trait Inputs: Sized + Send {
-    #[doc(hidden)]
-    fn model() -> Result<Model, ModelError>;
-    #[doc(hidden)]
-    fn read(values: Value) -> Result<Self, String>;
-}
-
-#[diagnostic::do_not_recommend]
-impl<T: DeserializeOwned + JsonSchema + Send> Inputs for T {
-    fn model() -> Result<Model, ModelError> {
-        Model::of::<T>()
-    }
-
-    fn read(values: Value) -> Result<Self, String> {
-        from_json(values)
-    }
-}
-
-/// Types that can be the context inputs of a plugin: all that derive `Deserialize` and `JsonSchema`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the context inputs of a plugin",
-    label = "context inputs derive `Deserialize` and `JsonSchema`",
-    note = "write `#[derive(Deserialize, JsonSchema)]` above `{Self}`, and above the types of its fields",
-    note = "the order is `Context<Outputs, Storage, ContextInputs>`"
-)]
-pub trait ContextInputs: DeserializeOwned + JsonSchema + Send {}
-
-#[diagnostic::do_not_recommend]
-impl<T: DeserializeOwned + JsonSchema + Send> ContextInputs for T {}
-
-/// Types that can be the storage of a plugin: all that derive `Default`, `Serialize` and `Deserialize`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the storage of a plugin",
-    label = "storage derives `Default`, `Serialize` and `Deserialize`",
-    note = "write `#[derive(Default, Serialize, Deserialize)]` above `{Self}`",
-    note = "the order is `Context<Outputs, Storage, ContextInputs>`"
-)]
-pub trait Storage: Default + Serialize + DeserializeOwned + Send {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Default + Serialize + DeserializeOwned + Send> Storage for T {}
-
-/// Types that can be the outputs of a plugin: all that derive `Serialize`, `Deserialize` and `JsonSchema`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the outputs of a plugin",
-    label = "outputs derive `Serialize`, `Deserialize` and `JsonSchema`",
-    note = "write `#[derive(Serialize, Deserialize, JsonSchema)]` above `{Self}`, and above the types of its fields",
-    note = "the order is `Context<Outputs, Storage, ContextInputs>`"
-)]
-pub trait Outputs: Serialize + DeserializeOwned + JsonSchema + Send {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + JsonSchema + Send> Outputs for T {}
 
 /// What a version says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +101,7 @@ impl Meta {
         Self { desc, ..self }
     }
 
-    /// The text of the version's form: `.form(include_str!("../../../../forms/1.0.0/form.js"))`.
+    /// The text of the version's form: what `include_str!` makes of `forms/<version>/form.js`.
     #[must_use]
     pub const fn form(self, form: &'static str) -> Self {
         Self { form: Some(form), ..self }
@@ -188,7 +121,3 @@ impl Meta {
         Self { step_time_limit: Some(limit), ..self }
     }
 }
-
-/// Inputs, context inputs or outputs without any field.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
-pub struct Empty {}

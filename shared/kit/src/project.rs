@@ -221,8 +221,12 @@ fn insert(
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::prelude::*;
+    use crate::runtime::{StepFacts, StepHost, StepInput, StepOutcome};
+    use crate::{Timestamp, TraceId};
 
     macro_rules! plugin {
         ($name:ident, $meta:expr, $inputs:ty) => {
@@ -287,6 +291,38 @@ mod tests {
             warnings,
             ["version 1.9.0 cannot be made, its invocations will FAIL: DEPLOY_URL is not set"]
         );
+    }
+
+    struct NoHost;
+
+    impl StepHost for NoHost {
+        fn callback_url(&self, _: &TraceId, _: &CallbackId) -> String {
+            String::new()
+        }
+
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(0)
+        }
+    }
+
+    #[test]
+    fn a_step_of_a_version_that_cannot_be_made_fails_with_the_reason() {
+        let made: std::result::Result<Nine, _> = Err("DEPLOY_URL is not set");
+        let registry = Project::new("").try_version(made).build().unwrap();
+        let facts = StepFacts {
+            trace_id: TraceId::random(),
+            invoke_count: 1,
+            event: Event::Invoked,
+            caller: Caller::default(),
+            started_at: Timestamp::from_millis(0),
+            host: Arc::new(NoHost),
+            prepared: 0,
+        };
+        let (inputs, context) = (JsonObject::new(), JsonObject::new());
+        let input = StepInput { facts, inputs, context, storage: Value::Null, outputs: Value::Null };
+        let outcome = registry.version("1.9.0").unwrap().step(input).now_or_never().unwrap();
+        let StepOutcome::Unexpected(failure) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(failure.message, "DEPLOY_URL is not set");
     }
 
     #[test]

@@ -1,20 +1,20 @@
 //! The JSON Schema of a plugin's inputs, outputs and context, in the shape the reference gives it.
 //!
-//! A Rust type has two schemas here. Its source is what `schemars` makes of it, as draft 7: it knows which
-//! fields may be null and how wide an integer is, and values are checked against it. What [`of`] gives is what
-//! `detail` shows: the same rewritten as pydantic v1 would have written it, because forms are built from it.
+//! A Rust type has two schemas here. The raw schema is what `schemars` makes of the type, in draft 7: it knows which
+//! fields may be null and how wide an integer is, and values are checked against it. [`of`] returns the schema that `detail`
+//! shows: the raw schema rewritten as pydantic v1 would have written it, because callers build forms from it.
 //!
-//! A bound that equals the one of the Rust type (`range(min = 0)` on a `u32`) cannot be told from it and does
-//! not show; give the field a wider type if forms should see it.
+//! A bound that equals the bound of the Rust type (`range(min = 0)` on a `u32`) does not show, because the two look the same.
+//! Give the field a wider type if forms should see the bound.
 
 mod pydantic;
-mod source;
+mod raw;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use pydantic::present;
 pub use pydantic::title_of;
-pub(crate) use source::{Source, is_null_type, reference_name, source};
+pub(crate) use raw::{RawSchema, is_null_type, raw_schema, reference_name};
 
 use bk_plugin_core::JsonObject;
 use schemars::JsonSchema;
@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 /// A type that cannot be the inputs, outputs or context of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// Forms and callers speak of named fields, so only a struct (or a map) will do.
+    /// The type has no named fields. Forms and callers speak of fields by name, so it must be a struct or a map.
     #[error("`{type_name}` does not describe an object with named fields; use a struct")]
     NotAnObject {
         /// The name of the Rust type in its schema.
@@ -38,7 +38,7 @@ pub enum SchemaError {
 ///     retry_count: Option<u8>,
 /// }
 ///
-/// let schema = crate::schema::of::<Inputs>().expect("a struct");
+/// let schema = bk_plugin_kit::runtime::schema::of::<Inputs>().expect("a struct");
 /// assert_eq!(
 ///     serde_json::Value::from(schema),
 ///     serde_json::json!({
@@ -50,5 +50,5 @@ pub enum SchemaError {
 /// );
 /// ```
 pub fn of<T: JsonSchema>() -> Result<JsonObject, SchemaError> {
-    Ok(present(&source::<T>()?))
+    Ok(present(&raw_schema::<T>()?))
 }

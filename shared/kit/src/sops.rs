@@ -1,4 +1,4 @@
-//! What bk-sops and its kin pass in the context of every call, as ready types.
+//! The context that bk-sops and similar systems pass in every call, as ready types.
 
 use bk_plugin_core::JsonObject;
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ pub struct SopsContext {
     pub task_name: String,
 }
 
-/// `plugin_callback_info`: where the calling system wants to hear of the end, if it does.
+/// `plugin_callback_info`: where the calling system wants to be told of the end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PluginCallbackModel", description = "")]
 pub struct PluginCallbackInfo {

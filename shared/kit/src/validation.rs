@@ -1,4 +1,4 @@
-//! Checks the values a caller sends against the schema of a plugin, and brings them into its types.
+//! Checks the values that a caller sends against the schema of a plugin, and converts them to its types.
 //!
 //! Forms and other systems send `"1"` for a number and `1` for a text. Pydantic v1, which the reference
 //! validates with, reads these as they are meant, and so does [`Model::check`]: first every value is coerced to
@@ -23,8 +23,7 @@ use serde_json::Value;
 use self::plan::Plan;
 use crate::schema::{self, SchemaError};
 
-/// How many problems are spelled out in the text of an [`Invalid`]: a long list of wrong values should not
-/// become a message as long.
+/// Problems that the text of an [`Invalid`] spells out. A long list of wrong values should not become a long message.
 const PROBLEMS_SHOWN: usize = 50;
 
 /// The inputs, outputs or context of one plugin version: their schema, and how values are checked against it.
@@ -40,7 +39,7 @@ pub struct Model {
 impl Model {
     /// The model of a type.
     pub fn of<T: JsonSchema>() -> Result<Self, ModelError> {
-        let source = schema::source::<T>()?;
+        let source = schema::raw_schema::<T>()?;
         Ok(Self {
             schema: schema::present(&source),
             plan: Plan::of(&source)?,
@@ -55,8 +54,8 @@ impl Model {
 
     /// Coerces `values` to the types of their fields and checks them, naming every field that fails.
     ///
-    /// Values that fit already are given back untouched. A missing field that has a default stays missing, since
-    /// deserializing fills it in; unknown fields stay where they are unless the type denies them.
+    /// Returns values that fit already as they are. A missing field that has a default stays missing, because
+    /// deserializing fills it in; unknown fields stay unless the type denies them.
     pub fn check(&self, values: JsonObject) -> Result<JsonObject, Invalid> {
         let mut values = Value::Object(values);
         let refused = self.plan.coerce(&mut values);
@@ -67,7 +66,7 @@ impl Model {
         }
     }
 
-    /// Adds to what could not be coerced whatever else the validator finds, in the order of the fields.
+    /// The values that could not be coerced and everything else that the validator finds, in the order of the fields.
     #[cold]
     fn invalid(&self, values: &Value, refused: Vec<Problem>) -> Invalid {
         let mut problems = messages::complete(refused, self.validator.iter_errors(values));
@@ -92,7 +91,7 @@ fn compile(document: &Value) -> Result<Validator, ModelError> {
         .map_err(|error| ModelError::Schema { reason: error.to_string() })
 }
 
-/// A type that values cannot be checked against. Always a mistake in the plugin's code, never in a value.
+/// A type that values cannot be checked against. It is always a mistake in the plugin's code, never in a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
     /// The type does not describe named fields.

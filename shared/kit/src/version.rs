@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::context::{PluginContext, StepFacts};
 use crate::from_json::from_json;
 use crate::next::Next;
-use crate::plugin::{Inputs as _, Meta, Plugin};
+use crate::plugin::{Meta, Plugin};
+use crate::types::Inputs as _;
 use crate::validation::{Invalid, Model, ModelError};
 
 /// The models of a version: what `detail` shows and what calls are checked against.

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 /// Drives a plugin through its steps with virtual time and scripted callbacks, without a server.
 ///
-/// It runs the real engine over a table and a queue in memory, so what a test sees is what an invocation does.
+/// It runs the real engine over a table and a queue in memory, so a test sees what an invocation does.
 ///
 /// ```
 /// use bk_plugin_kit::prelude::*;
@@ -69,9 +69,9 @@ impl FinishCallbackClient for Posts {
     }
 }
 
-/// What hosts call before the author's code, without what else is in the kit's feature `http`.
+/// Chooses the cryptography for TLS, as hosts do before the author's code runs.
 fn install_tls() {
-    // An error says that a cryptography is chosen already.
+    // An error means that the process has chosen one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -116,7 +116,7 @@ impl Harness {
         })
     }
 
-    /// Has the version invoked by this caller instead of one of whom nothing is known.
+    /// Sets the caller of the invocation; without it, nothing is known of the caller.
     #[must_use]
     pub fn called_by(self, caller: Caller) -> Self {
         Self { caller, ..self }
@@ -164,7 +164,7 @@ impl Run {
         self.record.state
     }
 
-    /// What it has put out; null if it failed in its first step.
+    /// Its outputs; null if it failed in its first step.
     pub fn outputs(&self) -> &Value {
         &self.record.outputs
     }
@@ -184,7 +184,7 @@ impl Run {
         self.harness.posts.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets time pass and runs all steps that fall due, each at its time.
+    /// Moves the time forward and runs every step that is due, each at its time.
     pub async fn advance(&mut self, duration: Duration) {
         let until = self.harness.clock.now() + duration;
         while let Some(due) = self.harness.store.next_due()

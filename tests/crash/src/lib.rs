@@ -9,7 +9,11 @@ use bk_plugin_kit::prelude::*;
 
 /// The project that the `crash-plugins` binary serves.
 pub fn project() -> Project {
-    Project::new("plugins that keep a journal").version(Polling).version(Collecting).version(Dying)
+    Project::new("plugins that keep a journal")
+        .version(Polling)
+        .version(Assistant)
+        .version(Collecting)
+        .version(Dying)
 }
 
 /// Adds a line to the journal in one write, so that lines of several steps do not mix.
@@ -47,6 +51,19 @@ impl Plugin for Polling {
         } else {
             Ok(Next::done())
         }
+    }
+}
+
+/// 1.0.0assistant: [`Polling`] under a number as published Python plugins have it.
+pub struct Assistant;
+
+impl Plugin for Assistant {
+    const META: Meta = Meta::version("1.0.0assistant");
+    type Inputs = PollingInputs;
+    type Context = Context;
+
+    async fn execute(&self, inputs: PollingInputs, cx: &mut Self::Context) -> Result<Next> {
+        Polling.execute(inputs, cx).await
     }
 }
 

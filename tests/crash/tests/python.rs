@@ -65,13 +65,13 @@ async fn what_python_left_unfinished_goes_on() {
     let journal_file = folder.path().join("journal").to_str().unwrap().to_owned();
     let [polling, waiting, finished, unknown, unreadable] = std::array::from_fn(|_| TraceId::random());
     let inputs = json!({"journal": journal_file, "times": 2, "interval": 10});
-    insert(&mariadb, &polling, "1.0.0", 2, &data(&inputs, &json!({}), &json!({})), "NULL").await;
+    insert(&mariadb, &polling, "1.0.0assistant", 2, &data(&inputs, &json!({}), &json!({})), "NULL").await;
     let collected = json!({"callback_url": "of Python", "callbacks": ["before"]});
     insert(&mariadb, &waiting, "2.0.0", 3, &data(&json!({}), &json!({}), &collected), "NULL").await;
     insert(&mariadb, &finished, "1.0.0", 4, "{}", "NOW()").await;
 
     let (done, said) = import(&url, &["--dry-run"]);
-    assert!(done && said.contains(&format!("{polling} 1.0.0 POLL: would be taken over")), "{said}");
+    assert!(done && said.contains(&format!("{polling} 1.0.0assistant POLL: would be taken over")), "{said}");
     assert!(said.contains(&format!("{waiting} 2.0.0 CALLBACK: would be taken over")), "{said}");
     assert!(!said.contains(finished.as_str()), "{said}");
 

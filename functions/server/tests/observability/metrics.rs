@@ -106,7 +106,7 @@ async fn queue_and_store_are_shown() {
 }
 
 #[tokio::test]
-async fn whoever_scrapes_has_no_jwt_and_learns_no_secret() {
+async fn a_scraper_has_no_jwt_and_learns_no_secret() {
     let server = Server::start_with(&[
         ("BKPAAS_ENVIRONMENT", "prod"),
         ("BKPAAS_APP_ID", "demo"),

@@ -139,7 +139,7 @@ async fn a_collector_behind_tls_is_trusted_if_its_authority_is() {
 const SAID: &str = "spans cannot be sent and are lost";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_disturbs_nobody_and_is_said_once() {
+async fn a_collector_that_is_away_disturbs_no_caller_and_is_said_once() {
     let mut server =
         Server::start_with(&[("OTEL_GRPC_URL", "http://127.0.0.1:9"), ("OTEL_BSP_SCHEDULE_DELAY", "10")]);
     for _ in 0..3 {

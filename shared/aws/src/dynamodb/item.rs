@@ -1,4 +1,4 @@
-//! A record as an item: which attribute holds what.
+//! A record as an item: which attribute holds which part.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -19,17 +19,17 @@ use serde::de::DeserializeOwned;
 /// An item's attributes.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// The format that items are written in. One that is not known here was written by a newer version: it is
-/// left alone until such a version runs again.
+/// The format that items are written in. An item in an unknown format was written by a newer version, and is left alone
+/// until such a version runs again.
 const FORMAT: u32 = 1;
 
-/// Bytes that cost one write.
+/// Bytes that one write unit covers.
 const WRITE_UNIT: usize = 1024;
 
-/// Compressed text, decompressed, is not larger: whoever writes an item is this program.
+/// Limit for decompressed text, in bytes. Items are written by this program alone, which compresses no longer texts.
 const LARGEST_TEXT: u64 = 64 * 1024 * 1024;
 
-/// Every attribute of a record but its inbox, which is its own.
+/// Every attribute of a record except the inbox, which only callbacks write.
 pub(super) fn encode(record: &Record) -> Vec<(&'static str, AttributeValue)> {
     let mut item = vec![
         ("format", number(FORMAT)),
@@ -44,7 +44,7 @@ pub(super) fn encode(record: &Record) -> Vec<(&'static str, AttributeValue)> {
         ("owed", AttributeValue::Bool(record.owed)),
         ("created_at", millis(record.created_at)),
         ("consumed", consumed(&record.consumed, record.invoke_count)),
-        // There, so that no callback gives a record an end that it must not have; of a type that TTL ignores.
+        // Present but NULL: a callback's `set_if_absent` must not add an expiry to a live record, and TTL ignores NULL.
         ("expires_at", AttributeValue::Null(true)),
     ];
     if let Some(deadline) = &record.deadline {
@@ -67,19 +67,19 @@ pub(super) fn encode(record: &Record) -> Vec<(&'static str, AttributeValue)> {
     item
 }
 
-/// A lease. That nobody has one is written as large as one: an item that is full to the last byte must have room
-/// for the claim of the step that ends it.
+/// A lease. "No lease" takes as many bytes as a lease, so that an item at DynamoDB's size limit can still be claimed by the
+/// step that ends it.
 pub(super) fn lease(lease: Option<&Lease>) -> [(&'static str, AttributeValue); 2] {
     match lease {
         Some(lease) => [("lease_token", text(&lease.token)), ("lease_until", millis(lease.until))],
-        None => [("lease_token", text(NOBODY)), ("lease_until", millis(NEVER))],
+        None => [("lease_token", text(NO_LEASE)), ("lease_until", millis(NEVER))],
     }
 }
 
-/// Stands for the token of a lease that nobody has.
-const NOBODY: &str = "00000000000000000000000000000000";
+/// The token that stands for "no lease".
+const NO_LEASE: &str = "00000000000000000000000000000000";
 
-/// Until when nobody has one: in 2001, with as many digits as any time from then on.
+/// The end of "no lease": a time in 2001, which has as many digits as any later one.
 const NEVER: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
 /// The attributes that make an item with an inbox a stub.
@@ -94,7 +94,7 @@ pub(super) fn encode_stub(stub: &Record, expires_at: Timestamp) -> Vec<(&'static
     ]
 }
 
-/// An entry of the inbox. Its receipt stands in a list of its own, where conditions can look for it.
+/// An entry of the inbox. Its receipt is in a separate list, where a condition can search for it.
 pub(super) fn entry(entry: &InboxEntry) -> AttributeValue {
     AttributeValue::M(HashMap::from([
         ("callback_id".to_owned(), text(&entry.callback_id)),
@@ -102,25 +102,25 @@ pub(super) fn entry(entry: &InboxEntry) -> AttributeValue {
     ]))
 }
 
-/// Whether an update has left a stub that ends before `expires_at`.
+/// Whether an update has left a stub that expires before `expires_at`.
 pub(super) fn is_stub_that_ends_before(item: &Item, expires_at: Timestamp) -> bool {
     let is = |name: &str, value: AttributeValue| item.get(name) == Some(&value);
     let ends = item.get("expires_at").and_then(|value| value.as_n().ok()?.parse::<i64>().ok());
     is("state", state(State::Empty)) && ends.is_some_and(|ends| ends < seconds(expires_at))
 }
 
-/// Receipts of consumed callbacks stand in a ring of [`Record::CONSUMED_KEPT`]: the one that step `n` was given
-/// at `n` modulo that.
+/// Receipts of consumed callbacks form a ring of [`Record::CONSUMED_KEPT`] places: the receipt of step `n` is at `n` modulo
+/// that number.
 fn slot(invoke_count: u32) -> usize {
     invoke_count as usize % Record::CONSUMED_KEPT
 }
 
-/// The place of the receipt of the callback that this step was given.
+/// The place in the ring for the receipt of this step's callback.
 pub(super) fn consumed_by(invoke_count: u32) -> String {
     format!("#consumed[{}]", slot(invoke_count))
 }
 
-/// The ring after step `invoke_count`, the latest receipt being of that step.
+/// The ring after step `invoke_count`, whose receipt is the latest.
 fn consumed(receipts: &[Receipt], invoke_count: u32) -> AttributeValue {
     let mut ring = vec![AttributeValue::Null(true); Record::CONSUMED_KEPT];
     let latest = slot(invoke_count) + Record::CONSUMED_KEPT;
@@ -198,7 +198,7 @@ fn unreadable(item: &Item, problem: String) -> StoreError {
     StoreError::Unreadable { what: format!("record of {trace_id}"), source: problem.into() }
 }
 
-/// Reads attributes and remembers what was wrong with one.
+/// Reads attributes, and remembers the first one that is wrong.
 struct Reader<'a> {
     item: &'a Item,
     trouble: Option<String>,
@@ -232,7 +232,7 @@ impl<'a> Reader<'a> {
         record.deadline = self.time("deadline_at").map(|at| Deadline { at, run: self.flag("deadline_run") });
         record.finish_at = self.time("finish_at");
         if let Some(token) =
-            self.id("lease_token", LeaseToken::parse).filter(|token| token.as_str() != NOBODY)
+            self.id("lease_token", LeaseToken::parse).filter(|token| token.as_str() != NO_LEASE)
         {
             record.lease = Some(Lease { token, until: self.time("lease_until")? });
         }

@@ -1,4 +1,4 @@
-//! How large an item is, by DynamoDB's own rules.
+//! The size of an item in bytes, by DynamoDB's rules.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -16,7 +16,7 @@ pub(super) fn of(item: &Item) -> usize {
 pub(super) fn of_value(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),
-        // Two digits a byte, and one.
+        // One byte for two digits, and one more.
         AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
         AttributeValue::B(bytes) => bytes.as_ref().len(),
         AttributeValue::L(elements) => {

@@ -16,16 +16,15 @@ use crate::unavailable::unavailable;
 /// Why an update was not made.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// Its condition does not hold for the item, which is here if there is one.
+    /// The condition does not hold. The item as it is, if there is one.
     Condition(Option<Item>),
-    /// The item would be larger than an item may be.
+    /// The item would exceed DynamoDB's limit.
     TooLarge,
     /// Anything else.
     Store(StoreError),
 }
 
-/// One update of the item of an invocation. An attribute `name` is `#name` in expressions, its new value
-/// `:name`.
+/// One update of an invocation's item. In expressions, `#name` is the attribute `name` and `:name` its new value.
 #[derive(Debug, Clone)]
 pub(super) struct Update {
     trace_id: TraceId,
@@ -62,7 +61,7 @@ impl Update {
         attributes.into_iter().fold(self, |update, (name, value)| update.set(name, value))
     }
 
-    /// Sets an attribute that is not there.
+    /// Sets an attribute unless it exists.
     pub(super) fn set_if_absent(mut self, name: &str, value: AttributeValue) -> Self {
         self.set.push(format!("#{name} = if_not_exists(#{name}, :{name}_if_absent)"));
         self.with(&format!("{name}_if_absent"), value)
@@ -77,14 +76,14 @@ impl Update {
         }
     }
 
-    /// Adds an element at the end of a list, which is made if it is not there.
+    /// Appends an element to a list, and creates the list if it does not exist.
     pub(super) fn append(mut self, name: &str, element: AttributeValue) -> Self {
         self.set.push(format!("#{name} = list_append(if_not_exists(#{name}, :no_{name}), :{name})"));
         self.with(&format!("no_{name}"), AttributeValue::L(Vec::new()))
             .with(name, AttributeValue::L(vec![element]))
     }
 
-    /// Sets a part of the item to what another part of it was before the update.
+    /// Copies one part of the item, as it was before the update, to another.
     pub(super) fn copy(mut self, to: &str, from: &str) -> Self {
         self.set.push(format!("{to} = {from}"));
         self
@@ -102,24 +101,24 @@ impl Update {
         self
     }
 
-    /// Gives a value that an expression names.
+    /// Adds a value that an expression names.
     pub(super) fn with(mut self, name: &str, value: AttributeValue) -> Self {
         self.values.insert(format!(":{name}"), value);
         self
     }
 
-    /// Has the item returned.
+    /// Asks for the item to be returned.
     pub(super) fn returning(self, what: ReturnValue) -> Self {
         Self { returning: Some(what), ..self }
     }
 
-    /// Bytes of what it brings.
+    /// Bytes that the update adds.
     pub(super) fn size(&self) -> usize {
         self.values.values().map(size::of_value).sum()
     }
 
     pub(super) async fn run(self, client: &Client, table: &str) -> Result<UpdateItemOutput, Failed> {
-        // An item that is larger cannot be written, whatever is there already.
+        // Larger values fit into no item.
         if self.size() > size::LARGEST_ITEM {
             return Err(Failed::TooLarge);
         }
@@ -180,7 +179,7 @@ impl Failed {
     }
 }
 
-/// A lease is small, but an item may be full to the last byte.
+/// The item is full: not even a lease fits.
 pub(super) fn no_room() -> StoreError {
     StoreError::Unavailable("the item has no room for a lease".into())
 }

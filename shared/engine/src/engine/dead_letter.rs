@@ -1,14 +1,12 @@
 //! A dead letter: a message that was received too often without being deleted. Its step crashes its process.
 
-use std::time::Duration;
-
 use bk_plugin_core::ids::TraceId;
 use bk_plugin_core::queue::{Message, WakeUp};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Claim;
 
-use super::outage::OUTAGE;
 use super::phase::Phase;
+use super::requeue::OUTAGE;
 use super::step::StepResult;
 use super::{EngineCall, Handled};
 use crate::metrics;
@@ -36,19 +34,6 @@ impl EngineCall<'_> {
             self.dead_wake_up(&wake_up, err).await
         };
         handled.await.unwrap_or_else(|error| left_for_later(trace_id, &error))
-    }
-
-    /// Requeues a copy of the message, crash count included, for after `delay`: a message that may crash its process
-    /// must not run beside others.
-    pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
-        let copy = message.with_crashes(message.crashes(receive_count)).put_back();
-        let delay = delay.min(self.queue().longest_delay());
-        // A message that stays is redelivered only after its visibility time-out, and that delivery counts as a
-        // crash. So sending the copy is retried.
-        match self.retry_until(self.retry_deadline(), || self.queue().send(&copy, delay)).await {
-            Ok(()) => Handled::Delete,
-            Err(_) => Handled::Leave,
-        }
     }
 
     async fn dead_wake_up(

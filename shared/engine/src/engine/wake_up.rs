@@ -157,13 +157,6 @@ impl EngineCall<'_> {
         }
     }
 
-    /// Sends a copy and has this delivery deleted, so that the receive count counts crashes only.
-    async fn put_back(&self, wake_up: &WakeUp, delay: Duration) -> Result<Handled, StoreError> {
-        let copy = Message::WakeUp(wake_up.clone()).put_back();
-        self.queue().send(&copy, delay.min(self.queue().longest_delay())).await?;
-        Ok(Handled::Delete)
-    }
-
     /// Forwards a wake-up that is not due: a hop of a wait longer than the queue's longest delay.
     pub(super) async fn forward_hop(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Handled, StoreError> {
         let record = self.table().read(&wake_up.trace_id).await?;

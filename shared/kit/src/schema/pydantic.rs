@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bk_plugin_core::JsonObject;
 use serde_json::{Value, json};
 
-use super::source::{Source, is_null_type, reference_name, width};
+use super::raw::{RawSchema, is_null_type, reference_name, width};
 
 /// The order of keys in the reference. A key of the author's own stands where `None` is, after the
 /// constraints; the form's attributes (`ui:component`, ...) come last.
@@ -40,7 +40,7 @@ const KEY_ORDER: [Option<&str>; 27] = [
 ];
 
 /// The schema as `detail` shows it.
-pub(crate) fn present(source: &Source) -> JsonObject {
+pub(crate) fn present(source: &RawSchema) -> JsonObject {
     let presenter = Presenter::new(source);
     let mut root = Value::Object(source.root.clone());
     presenter.rewrite(&mut root);
@@ -87,7 +87,7 @@ struct Presenter<'s> {
 }
 
 impl<'s> Presenter<'s> {
-    fn new(source: &'s Source) -> Self {
+    fn new(source: &'s RawSchema) -> Self {
         let enums = source
             .definitions
             .iter()

@@ -1,4 +1,4 @@
-//! The walk over the values: each is brought into the type its place wants, or its place is noted.
+//! The walk over the values: converts each to the type of its place, or notes the place.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -120,7 +120,7 @@ impl Walk<'_> {
     fn set(&mut self, items: &Node, value: &mut Value, place: &Place<'_>) {
         let Some(values) = self.list(value, place, messages::SET) else { return };
         self.items(items, values, place);
-        // A set takes what it has already without complaint. Which values are the same shows after coercion.
+        // A set accepts a value twice. Only after coercion is it clear which values are the same.
         let mut seen = HashSet::with_capacity(values.len());
         let repeated: Vec<bool> = values.iter().map(|value| !seen.insert(value)).collect();
         if repeated.contains(&true) {
@@ -181,8 +181,8 @@ impl Walk<'_> {
     }
 }
 
-/// What Python's `dict()` makes of a value that is none: nothing of an empty text or list, and an entry of each
-/// pair.
+/// What Python's `dict()` makes of a value that is not an object: an empty text or list becomes an empty one, and each pair
+/// of a list an entry.
 fn object_of(value: &Value) -> Option<JsonObject> {
     match value {
         Value::String(text) if text.is_empty() => Some(JsonObject::new()),
@@ -201,7 +201,7 @@ fn entry_of(pair: &Value) -> Option<(String, Value)> {
     Some((key, value.clone()))
 }
 
-/// Where the walk is. Lives on the stack, so that a path is only spelled out for a problem.
+/// The place of the walk. It lives on the stack, so that only a problem costs the text of a path.
 enum Place<'a> {
     Root,
     Field(&'a Place<'a>, &'a str),

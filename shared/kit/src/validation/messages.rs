@@ -1,4 +1,4 @@
-//! What is said about a value that does not fit, in pydantic's words where it has some.
+//! The messages about values that do not fit, in pydantic's words where it has some.
 //!
 //! Nothing here may repeat a value that was sent.
 
@@ -44,12 +44,12 @@ pub(super) fn tuple_length(length: usize, expected: usize) -> String {
     format!("wrong tuple length {length}, expected {expected}")
 }
 
-/// Why a value is none of a union's members, given what was wrong with each.
+/// Why a value fits no member of a union, given what is wrong with each.
 pub(super) fn no_member(field: &str, reasons: &[Problem]) -> String {
     let mut messages: Vec<&str> = Vec::new();
     for reason in reasons {
         if reason.field != field {
-            // What is wrong deep inside one of several forms says little about the others.
+            // A problem deep inside one of several forms says little about the others.
             return NO_MEMBER.to_owned();
         }
         if !messages.contains(&reason.message.as_str()) {
@@ -59,7 +59,7 @@ pub(super) fn no_member(field: &str, reasons: &[Problem]) -> String {
     if messages.is_empty() { NO_MEMBER.to_owned() } else { messages.join(" or ") }
 }
 
-/// The refused fields together with whatever the validator finds wrong with the others.
+/// The refused fields, and what the validator finds wrong with the others.
 pub(super) fn complete<'v>(
     mut refused: Vec<Problem>,
     errors: impl Iterator<Item = ValidationError<'v>>,

@@ -1,4 +1,4 @@
-//! What to coerce where: a schema, read once into the few things coercion has to know.
+//! What to coerce where: the few facts of a schema that coercion needs, read once.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{ModelError, compile};
 use crate::{
     JsonObject,
-    schema::{Source, is_null_type, reference_name},
+    schema::{RawSchema, is_null_type, reference_name},
 };
 
 /// How the values of one type are coerced.
@@ -28,7 +28,7 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// Left to the validator: either anything goes, or it is nothing pydantic would coerce.
+    /// Left to the validator: any value will do, or pydantic would not coerce it.
     Any,
     Scalar(Scalar),
     Enum {
@@ -47,7 +47,7 @@ pub(super) enum Kind {
     /// A definition, by name.
     Reference(String),
     Union(Vec<Member>),
-    /// All of these at once, as with a flattened enum beside other fields.
+    /// All of these at once, such as a flattened enum beside other fields.
     All(Vec<Node>),
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Member {
 }
 
 impl Plan {
-    pub(super) fn of(source: &Source) -> Result<Self, ModelError> {
+    pub(super) fn of(source: &RawSchema) -> Result<Self, ModelError> {
         let definitions = source
             .definitions
             .iter()
@@ -80,7 +80,7 @@ impl Plan {
     }
 }
 
-fn node(schema: &Value, source: &Source) -> Result<Node, ModelError> {
+fn node(schema: &Value, source: &RawSchema) -> Result<Node, ModelError> {
     if let Some(name) = reference_name(schema) {
         return Ok(Node { nullable: false, kind: Kind::Reference(name.to_owned()) });
     }
@@ -90,7 +90,7 @@ fn node(schema: &Value, source: &Source) -> Result<Node, ModelError> {
     }
 }
 
-fn object_node(schema: &JsonObject, source: &Source) -> Result<Node, ModelError> {
+fn object_node(schema: &JsonObject, source: &RawSchema) -> Result<Node, ModelError> {
     if let Some(permitted) = permitted_values(schema) {
         return Ok(enum_node(permitted));
     }
@@ -135,7 +135,7 @@ fn enum_node(mut permitted: Vec<Value>) -> Node {
 }
 
 /// What `type` says, or none if the schema has no type.
-fn typed_node(schema: &JsonObject, source: &Source) -> Result<Option<Node>, ModelError> {
+fn typed_node(schema: &JsonObject, source: &RawSchema) -> Result<Option<Node>, ModelError> {
     let mut types: Vec<&str> = match schema.get("type") {
         Some(Value::String(name)) => vec![name],
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
@@ -155,7 +155,7 @@ fn typed_node(schema: &JsonObject, source: &Source) -> Result<Option<Node>, Mode
     Ok(Some(Node { nullable, kind }))
 }
 
-fn kind(type_name: &str, schema: &JsonObject, source: &Source) -> Result<Kind, ModelError> {
+fn kind(type_name: &str, schema: &JsonObject, source: &RawSchema) -> Result<Kind, ModelError> {
     Ok(match type_name {
         "boolean" => Kind::Scalar(Scalar::Bool),
         "integer" => Kind::Scalar(Scalar::Integer),
@@ -169,7 +169,7 @@ fn kind(type_name: &str, schema: &JsonObject, source: &Source) -> Result<Kind, M
     })
 }
 
-fn list(schema: &JsonObject, source: &Source) -> Result<Kind, ModelError> {
+fn list(schema: &JsonObject, source: &RawSchema) -> Result<Kind, ModelError> {
     let items = schema.get("items").unwrap_or(&Value::Bool(true));
     if let Value::Array(items) = items {
         let items = items.iter().map(|item| node(item, source)).collect::<Result<_, _>>()?;
@@ -180,7 +180,7 @@ fn list(schema: &JsonObject, source: &Source) -> Result<Kind, ModelError> {
     Ok(if unique { Kind::Set(items) } else { Kind::List(items) })
 }
 
-fn object(schema: &JsonObject, source: &Source) -> Result<Kind, ModelError> {
+fn object(schema: &JsonObject, source: &RawSchema) -> Result<Kind, ModelError> {
     let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
     let properties = properties
         .map(|(name, property)| Ok((name.clone(), node(property, source)?)))
@@ -192,7 +192,7 @@ fn object(schema: &JsonObject, source: &Source) -> Result<Kind, ModelError> {
     Ok(Kind::Object { properties, additional })
 }
 
-fn union_node(members: &[Value], source: &Source) -> Result<Node, ModelError> {
+fn union_node(members: &[Value], source: &RawSchema) -> Result<Node, ModelError> {
     let nullable = members.iter().any(is_null_type);
     let members: Vec<&Value> = members.iter().filter(|member| !is_null_type(member)).collect();
     if let [only] = members.as_slice() {
@@ -204,14 +204,14 @@ fn union_node(members: &[Value], source: &Source) -> Result<Node, ModelError> {
     Ok(Node { nullable, kind: Kind::Union(members) })
 }
 
-fn member(schema: &Value, source: &Source) -> Result<Member, ModelError> {
+fn member(schema: &Value, source: &RawSchema) -> Result<Member, ModelError> {
     // Inside `allOf`, since a bare `$ref` would hide the definitions beside it.
     let alone = JsonObject::from_iter([("allOf".to_owned(), json!([schema]))]);
     Ok(Member { node: node(schema, source)?, validator: compile(&source.document(&alone))? })
 }
 
 /// The part of a schema with several types that is about one of them.
-fn member_of_type(type_name: &str, schema: &JsonObject, source: &Source) -> Result<Member, ModelError> {
+fn member_of_type(type_name: &str, schema: &JsonObject, source: &RawSchema) -> Result<Member, ModelError> {
     let mut of_one_type = schema.clone();
     of_one_type.retain(|key, _| !matches!(key.as_str(), "anyOf" | "oneOf" | "allOf"));
     of_one_type.insert("type".to_owned(), type_name.into());

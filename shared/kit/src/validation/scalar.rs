@@ -4,7 +4,7 @@ use serde_json::{Number, Value};
 
 use super::{datetime, plan::Scalar};
 
-/// Brings `value` into the wanted type, or leaves it and answers false.
+/// Converts `value` to the wanted type; returns false and leaves it as it is if that is not possible.
 pub(super) fn coerce(wanted: Scalar, value: &mut Value) -> bool {
     let coerced = match (wanted, &*value) {
         (Scalar::Bool, Value::Bool(_)) | (Scalar::Text, Value::String(_)) | (Scalar::Null, Value::Null) => {

@@ -1,8 +1,8 @@
 //! Runs a task of 标准运维 (bk-sops): creates it from a template, starts it, and polls until it has ended.
 //!
-//! No step has to remember whether it was run before. The first one, which creates the task, is never run
-//! again by itself; if its answer is lost, what stays behind is a task that nobody starts. Each later one asks
-//! for the task's state first and starts only what is not started yet.
+//! No step needs to remember whether it was run before. The first step creates the task, and the engine never runs a first step
+//! again; if its answer is lost, a task stays behind that no step starts. Each later step asks for the task's state first,
+//! and starts only a task that is not started yet.
 
 mod sops_client;
 #[cfg(test)]

@@ -237,7 +237,7 @@ async fn silence_is_not_waited_for_forever() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_said_without_the_address() {
+async fn a_refused_connection_is_said_without_the_address() {
     let run = invoke_with(SopsClient::from_env(environment("http://127.0.0.1:1")).unwrap()).await;
     assert_eq!(run.state(), State::Fail);
     assert!(run.err().contains("bk-sops, create_task: cannot be reached"), "{}", run.err());

@@ -14,14 +14,14 @@ const DEFINITIONS: &str = "#/definitions/";
 
 /// The schema of a type and of the types it refers to, `null` unions and integer widths included.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
+pub(crate) struct RawSchema {
     /// The schema of the type itself, without its definitions.
     pub(crate) root: JsonObject,
     /// The types that `#/definitions/<name>` refers to, in the order they are first used.
     pub(crate) definitions: JsonObject,
 }
 
-impl Source {
+impl RawSchema {
     /// `schema` with the definitions it may refer to, fit to be compiled on its own.
     pub(crate) fn document(&self, schema: &JsonObject) -> Value {
         let mut document = schema.clone();
@@ -31,7 +31,7 @@ impl Source {
 }
 
 /// Generates the schema of `T`.
-pub(crate) fn source<T: JsonSchema>() -> Result<Source, SchemaError> {
+pub(crate) fn raw_schema<T: JsonSchema>() -> Result<RawSchema, SchemaError> {
     let mut generator = SchemaSettings::draft07()
         .with_transform(MergeEnumVariants)
         .with_transform(BoundIntegers)
@@ -54,7 +54,9 @@ pub(crate) fn source<T: JsonSchema>() -> Result<Source, SchemaError> {
         root = definition;
     }
     match root {
-        Value::Object(root) if root.get("type") == Some(&json!("object")) => Ok(Source { root, definitions }),
+        Value::Object(root) if root.get("type") == Some(&json!("object")) => {
+            Ok(RawSchema { root, definitions })
+        }
         _ => Err(SchemaError::NotAnObject { type_name: T::schema_name().into_owned() }),
     }
 }
