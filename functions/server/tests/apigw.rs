@@ -60,6 +60,26 @@ async fn a_deployment_registers_the_plugin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_author_registers_a_definition_of_their_own() {
+    let apigw = LocalApigw::start("demo", SECRET).await;
+    let template = apigw.url_template();
+    let at_the_gateway = [("BK_API_URL_TMPL", template.as_str())];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ours.yaml").display().to_string();
+
+    let (code, out, err) = said(&server(&["apigw", "sync", "--definition", &path], &at_the_gateway));
+    assert_eq!((code, out.as_str(), err.lines().count()), (Some(1), "", 1), "{err}");
+    assert!(err.contains("ours.yaml: cannot be read"), "{err}");
+
+    let text = "gateway: {description: ours}\nstage: {name: ours}\ngrant_permissions: []\n";
+    std::fs::write(&path, text).unwrap();
+    let command = ["apigw", "sync", "--dry-run", "--definition", &path];
+    let (code, out, err) = said(&server(&command, &at_the_gateway));
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("ours"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_fails_the_deployment_in_one_line() {
     let apigw = LocalApigw::start("demo", SECRET).await;
     apigw.give_to_another_app("bp-demo");

@@ -16,6 +16,8 @@ pub fn root() -> PathBuf {
 pub struct Package {
     /// Its name.
     pub name: String,
+    /// Its version.
+    pub version: String,
     manifest_path: PathBuf,
     /// The registries it may be published to: all if there is no list, none if the list is empty.
     publish: Option<Vec<String>>,

@@ -78,10 +78,12 @@ fn packages_can_be_made() {
     let mut command = vec!["package", "--no-verify", "--offline", "--allow-dirty", "--target-dir", &target];
     command.extend(published.iter().flat_map(|package| ["--package", package.name.as_str()]));
     cargo(&command);
+    let made = fs::read_dir(folder.path().join("package")).unwrap();
+    let made: BTreeSet<String> =
+        made.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     for package in &published {
-        let made = fs::read_dir(folder.path().join("package")).unwrap();
-        let mut names = made.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        assert!(names.any(|name| name.starts_with(&package.name) && name.ends_with(".crate")), "{package:?}");
+        let file = format!("{}-{}.crate", package.name, package.version);
+        assert!(made.contains(&file), "{file}");
     }
 }
 
