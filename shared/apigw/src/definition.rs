@@ -143,7 +143,7 @@ impl Registration {
                 // JSON is YAML.
                 content: resources.to_string(),
                 delete: true,
-                doc_language: settings.doc_language.clone(),
+                doc_language: settings.doc_language.map(ToOwned::to_owned),
             },
             resource_names,
             version,
@@ -177,7 +177,7 @@ fn names(settings: &SyncSettings) -> Map<String, Value> {
     let backend = if settings.backend.sub_path.is_empty() { "" } else { "/{env.api_sub_path}" };
     let names = [
         ("app_code", json!(settings.connection.app_code)),
-        ("environment", json!(settings.environment)),
+        ("environment", json!(settings.environment.name())),
         ("maintainers", json!(settings.maintainers)),
         ("is_public", json!(settings.is_public)),
         ("api_type", json!(if settings.is_official { 1 } else { 10 })),

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use bk_plugin_service::settings::{self, Reader};
+use bk_plugin_service::settings::{self, Environment, Reader, http_url};
 use bk_plugin_service::tls::Authorities;
-use reqwest::Url;
 use secrecy::SecretString;
 use semver::Version;
 
@@ -29,15 +28,16 @@ impl Connection {
     /// Reads it; `None` where no variable says where the API is.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let endpoint = endpoint(reader)?;
-        let app_code = required(reader, "BKPAAS_APP_ID", "it is the plugin's code");
-        let app_secret = required(reader, "BKPAAS_APP_SECRET", "the gateway is asked with it");
+        let app_code = reader.required("BKPAAS_APP_ID", "it is the plugin's code");
+        let app_secret = reader.required("BKPAAS_APP_SECRET", "the gateway is asked with it");
         Some(Self {
             endpoint,
             gateway: gateway(reader, &app_code),
             app_code,
             app_secret: app_secret.into(),
             authorities: settings::authorities(reader),
-            tenant: first(reader, ["BKPAAS_APP_TENANT_ID", "BK_APP_TENANT_ID"])
+            tenant: reader
+                .first(&["BKPAAS_APP_TENANT_ID", "BK_APP_TENANT_ID"])
                 .map_or_else(|| "system".to_owned(), |(_, tenant)| tenant),
         })
     }
@@ -60,7 +60,7 @@ pub struct SyncSettings {
     /// Where, and as whom.
     pub connection: Connection,
     /// BKPAAS_ENVIRONMENT.
-    pub environment: String,
+    pub environment: Environment,
     /// BK_APIGW_STAGE_NAME: the gateway's stage that belongs to the environment.
     pub stage: String,
     /// Of BKPAAS_DEFAULT_PREALLOCATED_URLS: where the gateway finds the plugin.
@@ -80,11 +80,11 @@ pub struct SyncSettings {
     /// BK_APIGW_RELEASE_COMMENT.
     pub release_comment: String,
     /// BK_APIGW_RELEASE_DOC_LANGUAGE: the gateway makes documentation of the resources in it.
-    pub doc_language: Option<String>,
+    pub doc_language: Option<&'static str>,
 }
 
 /// Where the gateway finds the plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
     /// Scheme, host and port.
     pub host: String,
@@ -98,15 +98,16 @@ const PREALLOCATED_URLS: &str = "BKPAAS_DEFAULT_PREALLOCATED_URLS";
 impl SyncSettings {
     /// Reads what `reader` knows; `None` where what is wrong with it leaves nothing to return.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let environment = settings::environment(reader);
-        let stage = stage(reader, &environment);
-        let backend = backend(reader, &environment);
+        let environment = Environment::read(reader);
+        let stage = stage(reader, environment);
+        let backend = backend(reader, environment);
         let connection = Connection::required(reader);
-        let maintainers = list(reader, "BK_APIGW_MAINTAINERS");
-        let is_public = boolean(reader, "BK_APIGW_IS_PUBLIC", true);
+        let maintainers = reader.list("BK_APIGW_MAINTAINERS");
+        let is_public = reader.flag("BK_APIGW_IS_PUBLIC", true);
         let timeout = reader.number("BK_APIGW_DEFAULT_TIMEOUT", 60, 1..=600);
         let release_version = release_version(reader);
-        let doc_language = doc_language(reader);
+        let doc_language =
+            reader.one_of("BK_APIGW_RELEASE_DOC_LANGUAGE", None, &[("zh", Some("zh")), ("en", Some("en"))]);
         let connection = connection?;
         Some(Self {
             is_official: is_official(reader, &connection.gateway),
@@ -127,23 +128,11 @@ impl SyncSettings {
     }
 }
 
-fn first<const N: usize>(reader: &Reader<'_>, names: [&'static str; N]) -> Option<(&'static str, String)> {
-    names.into_iter().find_map(|name| Some((name, reader.text(name)?)))
-}
-
-fn required(reader: &mut Reader<'_>, name: &'static str, why: &str) -> String {
-    reader.text(name).unwrap_or_else(|| {
-        reader.wrong(name, format!("is required: {why}"));
-        String::new()
-    })
-}
-
 /// Stage `prod` of the API `bk-apigateway`.
 fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
-    let (name, template) = first(reader, TEMPLATES)?;
-    let url = template.replace("{api_name}", "bk-apigateway").replace("{gateway_name}", "bk-apigateway");
-    let is_url = Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if url == template || !is_url {
+    let (name, template) = reader.first(&TEMPLATES)?;
+    let url = settings::gateway_url(&template, "bk-apigateway");
+    if url == template || http_url(&url).is_none() {
         let example = "http://bkapi.example.com/api/{api_name}";
         reader.wrong(name, format!("{template:?} is not a URL with {{api_name}} in it, such as {example}"));
     }
@@ -154,68 +143,51 @@ fn gateway(reader: &mut Reader<'_>, app_code: &str) -> String {
     let name = settings::gateway_name(reader, app_code);
     // It becomes a part of paths.
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
-        reader.wrong("BK_APIGW_NAME", format!("{name:?} is no gateway's name: letters, digits and - only"));
+        reader
+            .wrong("BK_APIGW_NAME", format!("{name:?} is not a gateway's name: letters, digits and - only"));
     }
     name
 }
 
-fn stage(reader: &mut Reader<'_>, environment: &str) -> String {
-    let name = settings::stage(reader, environment);
+fn stage(reader: &mut Reader<'_>, environment: Environment) -> String {
+    let name = environment.stage(reader);
     let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if !fits || name.len() > 20 {
-        let problem = format!("{name:?} is no stage's name: at most 20 letters, digits, - and _");
+        let problem = format!("{name:?} is not a stage's name: at most 20 letters, digits, - and _");
         reader.wrong("BK_APIGW_STAGE_NAME", problem);
     }
     name
 }
 
-fn backend(reader: &mut Reader<'_>, environment: &str) -> Backend {
-    let backend = match reader.text(PREALLOCATED_URLS) {
-        Some(text) => backend_of(&text, environment),
-        None => Err("is required: the plugin's address in each environment, set by the platform".to_owned()),
-    };
+fn backend(reader: &mut Reader<'_>, environment: Environment) -> Backend {
+    let text =
+        reader.required(PREALLOCATED_URLS, "the plugin's address in each environment, set by the platform");
+    let backend = if text.is_empty() { Ok(Backend::default()) } else { backend_of(&text, environment) };
     backend.unwrap_or_else(|problem| {
         reader.wrong(PREALLOCATED_URLS, problem);
-        Backend { host: String::new(), sub_path: String::new() }
+        Backend::default()
     })
 }
 
-fn backend_of(text: &str, environment: &str) -> Result<Backend, String> {
+fn backend_of(text: &str, environment: Environment) -> Result<Backend, String> {
     let example = r#"{"stag": "http://...", "prod": "http://..."}"#;
     let urls: HashMap<String, String> =
         serde_json::from_str(text).map_err(|_| format!("is not a JSON object such as {example}"))?;
+    let environment = environment.name();
     let url = urls.get(environment).ok_or_else(|| {
         format!("has no address for {environment:?}, which BKPAAS_ENVIRONMENT names; it is {example}")
     })?;
-    let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let parsed = parsed.ok_or_else(|| format!("{url:?} is not an http or https URL"))?;
+    let parsed = http_url(url).ok_or_else(|| format!("{url:?} is not an http or https URL"))?;
     Ok(Backend {
         host: parsed.origin().ascii_serialization(),
         sub_path: parsed.path().trim_matches('/').to_owned(),
     })
 }
 
-fn list(reader: &Reader<'_>, name: &'static str) -> Vec<String> {
-    let text = reader.text(name).unwrap_or_default();
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(ToOwned::to_owned).collect()
-}
-
-fn boolean(reader: &mut Reader<'_>, name: &'static str, default: bool) -> bool {
-    let Some(text) = reader.text(name) else { return default };
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => true,
-        "false" | "0" | "no" | "off" => false,
-        _ => {
-            reader.wrong(name, format!("{text:?} is not true or false"));
-            default
-        }
-    }
-}
-
 fn is_official(reader: &mut Reader<'_>, gateway: &str) -> bool {
     // The reference writes the gateway's numbers: 1 is official, 10 is not.
     let is_ten = reader.text("BK_APIGW_IS_OFFICIAL").as_deref() == Some("10");
-    let official = !is_ten && boolean(reader, "BK_APIGW_IS_OFFICIAL", false);
+    let official = !is_ten && reader.flag("BK_APIGW_IS_OFFICIAL", false);
     if official && !gateway.starts_with("bk-") {
         let problem = format!("is true, but the gateway is called {gateway:?}: official ones begin with bk-");
         reader.wrong("BK_APIGW_IS_OFFICIAL", problem);
@@ -225,7 +197,7 @@ fn is_official(reader: &mut Reader<'_>, gateway: &str) -> bool {
 
 fn granted_apps(reader: &Reader<'_>, app_code: &str) -> Vec<String> {
     let mut apps = vec![app_code.to_owned()];
-    for app in reader.text("BK_SOPS_APP_CODE").into_iter().chain(list(reader, "BK_APIGW_GRANTED_APPS")) {
+    for app in reader.text("BK_SOPS_APP_CODE").into_iter().chain(reader.list("BK_APIGW_GRANTED_APPS")) {
         if !apps.contains(&app) {
             apps.push(app);
         }
@@ -246,14 +218,6 @@ fn release_version(reader: &mut Reader<'_>) -> Version {
             Version::new(1, 0, 0)
         }
     }
-}
-
-fn doc_language(reader: &mut Reader<'_>) -> Option<String> {
-    let language = reader.text("BK_APIGW_RELEASE_DOC_LANGUAGE")?;
-    if !["zh", "en"].contains(&language.as_str()) {
-        reader.wrong("BK_APIGW_RELEASE_DOC_LANGUAGE", format!("{language:?} is not zh or en"));
-    }
-    Some(language)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 use crate::batch::PollTick;
 use crate::http::{answer, ends_at};
 use crate::log::{self, Metrics};
-use crate::settings::{StoreSettings, required};
+use crate::settings::StoreSettings;
 
 /// Why a function does not start. Each says what to change.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,8 @@ pub fn poll_tick<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
         let parts = Parts::new(project).await?;
         let lookup = |name: &str| std::env::var(name).ok();
         let mut reader = Reader::new(&lookup);
-        let arn = required(&mut reader, "BK_PLUGIN_DLQ_ARN", "the ARN of the dead-letter queue");
+        let arn =
+            reader.required("BK_PLUGIN_DLQ_ARN", "the ARN of the dead-letter queue; template.yaml sets it");
         let arn = reader.finish(arn)?;
         let (poll_tick, metrics) = (Arc::new(PollTick::new(parts.engine, parts.queue, arn)), parts.metrics);
         let handle = move |event: LambdaEvent<SqsEvent>| {
@@ -141,14 +142,14 @@ impl Parts {
             |name: &str| environment(name).filter(|value| !value.is_empty()).or_else(|| secret.get(name));
         let mut reader = Reader::new(&lookup);
         let (settings, store) = (Settings::read(&mut reader), StoreSettings::read(&mut reader));
-        if settings.app_secret.is_none() && settings.development {
+        if settings.app_secret.is_none() && settings.environment.is_development() {
             reader.wrong(
                 "BKPAAS_APP_SECRET",
                 "is required: put it into the secret that BK_PLUGIN_SECRET_NAME names",
             );
         }
         // A function's own address is not known to it, in development neither.
-        if settings.callback_base.is_none() && settings.development {
+        if settings.callback_base.is_none() && settings.environment.is_development() {
             reader.wrong(
                 "BK_PLUGIN_PUBLIC_URL",
                 "is required: callback URLs begin with it; template.yaml sets it",

@@ -22,8 +22,10 @@ impl StoreSettings {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let longest = LONGEST_DELAY.as_secs();
         Self {
-            table: required(reader, "BK_PLUGIN_TABLE", "the name of the invocation table"),
-            queue_url: required(reader, "BK_PLUGIN_QUEUE_URL", "the URL of the queue of wake-ups"),
+            table: reader
+                .required("BK_PLUGIN_TABLE", "the name of the invocation table; template.yaml sets it"),
+            queue_url: reader
+                .required("BK_PLUGIN_QUEUE_URL", "the URL of the queue of wake-ups; template.yaml sets it"),
             longest_delay: Duration::from_secs(reader.number(
                 "BK_PLUGIN_LONGEST_DELAY",
                 longest,
@@ -31,14 +33,6 @@ impl StoreSettings {
             )),
         }
     }
-}
-
-/// The text of a variable that there must be.
-pub(crate) fn required(reader: &mut Reader<'_>, name: &'static str, what: &str) -> String {
-    reader.text(name).unwrap_or_else(|| {
-        reader.wrong(name, format!("is required: {what}; template.yaml sets it"));
-        String::new()
-    })
 }
 
 #[cfg(test)]

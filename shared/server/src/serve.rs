@@ -101,7 +101,8 @@ pub(crate) fn engine(
     let own_base = || format!("http://127.0.0.1:{port}/bk_plugin");
     let callback_base = shared.callback_base.clone().unwrap_or_else(own_base);
     let destinations = shared.destinations.clone();
-    let destinations = if shared.development { destinations.and_loopback() } else { destinations };
+    let destinations =
+        if shared.environment.is_development() { destinations.and_loopback() } else { destinations };
     let finish_callbacks = HttpFinishCallbackClient::new(destinations, shared.authorities.clone());
     finish_callbacks.prepare()?;
     let engine = Engine::new(EngineParts {
@@ -150,8 +151,8 @@ fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) 
     }
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let versions = engine.registry().versions().join(", ");
-    let (store, environment) = (&settings.store, &settings.shared.environment);
-    tracing::info!(%store, environment, versions, "serving http://{address}/bk_plugin/");
+    let (store, environment) = (&settings.store, settings.shared.environment);
+    tracing::info!(%store, %environment, versions, "serving http://{address}/bk_plugin/");
 }
 
 /// Becomes true on SIGTERM or Ctrl-C. A second one ends the process at once: nothing is lost by that, what

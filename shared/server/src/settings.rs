@@ -6,6 +6,7 @@ use bk_plugin_apigw::settings::Connection;
 use bk_plugin_engine::worker::WorkerOptions;
 use bk_plugin_service::protocol::Admission;
 use bk_plugin_service::settings::{self, Reader, SettingErrors, Settings};
+use tracing_subscriber::filter::Targets;
 
 use crate::log_files::LogFiles;
 use crate::store::StoreSettings;
@@ -33,8 +34,8 @@ pub struct ServerSettings {
     pub shutdown_delay: Duration,
     /// BK_PLUGIN_CONCURRENCY.
     pub worker: WorkerOptions,
-    /// BK_PLUGIN_LOG: what is logged, as tracing-subscriber's EnvFilter reads it.
-    pub log: tracing_subscriber::filter::Targets,
+    /// BK_PLUGIN_LOG: what is logged.
+    pub log: Targets,
     /// The log's files, if there are any.
     pub log_files: Option<LogFiles>,
     /// Where traces are sent to, if they are.
@@ -62,15 +63,8 @@ impl Role {
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
-        match reader.text("BK_PLUGIN_ROLE").as_deref() {
-            None | Some("all") => Self::All,
-            Some("web") => Self::Web,
-            Some("worker") => Self::Worker,
-            Some(other) => {
-                reader.wrong("BK_PLUGIN_ROLE", format!("{other:?} is none of web, worker and all"));
-                Self::All
-            }
-        }
+        let roles = [("web", Self::Web), ("worker", Self::Worker), ("all", Self::All)];
+        reader.one_of("BK_PLUGIN_ROLE", Self::All, &roles)
     }
 }
 
@@ -79,10 +73,11 @@ impl ServerSettings {
     pub fn read(variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingErrors> {
         let mut reader = Reader::new(variables);
         let shared = Settings::read(&mut reader);
-        let everywhere = if shared.development { "127.0.0.1" } else { "0.0.0.0" };
+        let development = shared.environment.is_development();
+        let host = if development { "127.0.0.1" } else { "0.0.0.0" };
         let worker = WorkerOptions { concurrency: reader.number("BK_PLUGIN_CONCURRENCY", 256, 1..=100_000) };
         let settings = Self {
-            host: reader.text("BK_PLUGIN_HOST").unwrap_or_else(|| everywhere.to_owned()),
+            host: reader.text("BK_PLUGIN_HOST").unwrap_or_else(|| host.to_owned()),
             port: reader.number("PORT", 8000, 0..=u16::MAX),
             store: StoreSettings::read(&mut reader),
             state_limit: reader.number("BK_PLUGIN_STATE_LIMIT", 4 * 1024 * 1024, 1024..=256 * 1024 * 1024),
@@ -93,7 +88,7 @@ impl ServerSettings {
             role: Role::read(&mut reader),
             shutdown_delay: Duration::from_secs(reader.number(
                 "BK_PLUGIN_SHUTDOWN_DELAY",
-                if shared.development { 0 } else { 5 },
+                if development { 0 } else { 5 },
                 0..=600,
             )),
             worker,
@@ -139,7 +134,7 @@ mod tests {
     fn a_role_is_one_of_three() {
         assert_eq!(read(&[]).unwrap().role, Role::All);
         let said = read(&[("BK_PLUGIN_ROLE", "schedule")]).unwrap_err().to_string();
-        assert!(said.contains("BK_PLUGIN_ROLE") && said.contains("web, worker and all"), "{said}");
+        assert!(said.contains("BK_PLUGIN_ROLE") && said.contains("web, worker, all"), "{said}");
     }
 
     #[test]

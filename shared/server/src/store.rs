@@ -8,7 +8,6 @@ use bk_plugin_service::settings::Reader;
 use bk_plugin_sql::Store;
 use bk_plugin_sql::mysql::{self, ClientCertificate, MysqlAddress, MysqlOptions, MysqlStore, Tls};
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
-use secrecy::SecretString;
 
 use crate::settings::ServerSettings;
 use crate::start_error::StartError;
@@ -73,7 +72,7 @@ impl StoreSettings {
             });
         }
         let add_on = ADD_ONS.iter().find(|add_on| add_on.is_told_of(reader));
-        add_on.and_then(|add_on| add_on.read(reader)).map(Self::Mysql).unwrap_or_default()
+        add_on.map(|add_on| Self::Mysql(add_on.read(reader))).unwrap_or_default()
     }
 
     fn of_url(url: &str) -> Result<Self, String> {
@@ -103,7 +102,7 @@ impl StoreSettings {
         let largest_record = settings.state_limit;
         match self {
             Self::Sqlite(path) => {
-                if !settings.shared.development {
+                if !settings.shared.environment.is_development() {
                     tracing::warn!(
                         "the store is a SQLite file: it takes one process, and it is lost with its disk"
                     );
@@ -154,50 +153,30 @@ impl AddOn {
         self.required().iter().any(|name| reader.text(name).is_some())
     }
 
-    fn read(&self, reader: &mut Reader<'_>) -> Option<MysqlAddress> {
-        for name in self.required() {
-            if reader.text(name).is_none() {
-                let prefix = self.host.trim_end_matches("HOST");
-                reader.wrong(
-                    name,
-                    format!(
-                        "is missing beside the other {prefix} variables; set all five, or BK_PLUGIN_STORE_URL"
-                    ),
-                );
-            }
-        }
+    fn read(&self, reader: &mut Reader<'_>) -> MysqlAddress {
+        let prefix = self.host.trim_end_matches("HOST");
+        let why = format!("other {prefix} variables are set; set all five, or BK_PLUGIN_STORE_URL");
+        let [host, _, name, user, password] = self.required().map(|name| reader.required(name, &why));
         let port = reader.number(self.port, 3306, 1..=u16::MAX);
-        let tls = self.tls(reader);
-        let [host, name, user] = [self.host, self.name, self.user].map(|name| reader.text(name));
-        let password: SecretString = reader.secret(self.password)?;
-        Some(MysqlAddress::new(&host?, port, &name?, &user?, &password).with_tls(&tls))
+        MysqlAddress::new(&host, port, &name, &user, &password.into()).with_tls(&self.tls(reader))
     }
 
     fn tls(&self, reader: &mut Reader<'_>) -> Tls {
         let path = |name| reader.text(name).map(PathBuf::from);
         let (ca, certificate, key) = (path(self.ca), path(self.certificate), path(self.key));
-        let insecure = reader.text(self.insecure);
-        let accept_any_server = match insecure.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(other) => {
-                reader.wrong(self.insecure, format!("{other:?} is neither true nor false"));
-                false
-            }
-        };
         let client = match (certificate, key) {
             (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
             (None, None) => None,
             (Some(_), None) => {
-                reader.wrong(self.key, format!("is missing beside {}", self.certificate));
+                reader.wrong(self.key, format!("is required beside {}", self.certificate));
                 None
             }
             (None, Some(_)) => {
-                reader.wrong(self.certificate, format!("is missing beside {}", self.key));
+                reader.wrong(self.certificate, format!("is required beside {}", self.key));
                 None
             }
         };
-        Tls { ca, client, accept_any_server }
+        Tls { ca, client, accept_any_server: reader.flag(self.insecure, false) }
     }
 }
 
@@ -256,7 +235,7 @@ mod tests {
             let rest: Vec<_> = ADD_ON.into_iter().filter(|(name, _)| *name != missing).collect();
             let said = read(&rest).unwrap_err();
             assert!(
-                said.starts_with(&format!("{missing}: is missing")) && !said.contains("hunter2"),
+                said.starts_with(&format!("{missing}: is required")) && !said.contains("hunter2"),
                 "{said}"
             );
         }

@@ -95,7 +95,7 @@ fn resource(settings: &TraceSettings) -> Resource {
     let mut resource = Resource::builder()
         .with_service_name(settings.service.clone())
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_attribute(KeyValue::new("deployment.environment.name", settings.environment.clone()))
+        .with_attribute(KeyValue::new("deployment.environment.name", settings.environment.name()))
         .with_attribute(KeyValue::new("host.name", crate::hostname::hostname()));
     if let Some(token) = &settings.token {
         resource = resource.with_attribute(KeyValue::new("bk.data.token", token.expose_secret().to_owned()));

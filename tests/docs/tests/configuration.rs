@@ -71,7 +71,7 @@ fn defaults_are_those_of_the_sources() {
     let days = |duration: std::time::Duration| (duration.as_secs() / 86_400).to_string();
     for (name, default) in [
         ("BKPAAS_APP_ID", shared.app_id.clone()),
-        ("BKPAAS_ENVIRONMENT", shared.environment.clone()),
+        ("BKPAAS_ENVIRONMENT", shared.environment.to_string()),
         ("BK_PLUGIN_BODY_LIMIT", shared.body_limit.to_string()),
         ("BK_PLUGIN_CALLBACK_DAYS", days(shared.callback_lifetime)),
         ("BK_PLUGIN_CONCURRENCY", settings.worker.concurrency.to_string()),

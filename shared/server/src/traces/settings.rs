@@ -1,7 +1,6 @@
 //! Where traces are sent to, and which.
 
-use axum::http::Uri;
-use bk_plugin_service::settings::{Reader, Settings};
+use bk_plugin_service::settings::{Environment, Reader, Settings, http_url};
 use bk_plugin_service::tls::Authorities;
 use opentelemetry_sdk::trace::Sampler;
 use secrecy::SecretString;
@@ -20,13 +19,13 @@ pub struct TraceSettings {
     /// Whose certificates are trusted besides the machine's own.
     pub authorities: Authorities,
     /// The environment.
-    pub environment: String,
+    pub environment: Environment,
 }
 
 impl TraceSettings {
     /// What is set, if traces are to be sent.
     pub(crate) fn read(reader: &mut Reader<'_>, shared: &Settings) -> Option<Self> {
-        let (wanted, off) = (flag(reader, "OTEL_TRACE", true), flag(reader, "OTEL_SDK_DISABLED", false));
+        let (wanted, off) = (reader.flag("OTEL_TRACE", true), reader.flag("OTEL_SDK_DISABLED", false));
         let sampler = sampler(reader);
         let endpoint = endpoint(reader)?;
         let service = reader.text("OTEL_SERVICE_NAME").unwrap_or_else(|| shared.app_id.clone());
@@ -36,33 +35,20 @@ impl TraceSettings {
             sampler,
             service,
             authorities: shared.authorities.clone(),
-            environment: shared.environment.clone(),
+            environment: shared.environment,
         })
-    }
-}
-
-fn flag(reader: &mut Reader<'_>, name: &'static str, default: bool) -> bool {
-    match reader.text(name).map(|text| text.to_lowercase()).as_deref() {
-        None => default,
-        Some("true" | "1" | "yes" | "on") => true,
-        Some("false" | "0" | "no" | "off") => false,
-        Some(other) => {
-            reader.wrong(name, format!("{other:?} is neither true nor false"));
-            default
-        }
     }
 }
 
 /// The address; one without a scheme, as BlueKing's platform may give it, is spoken to without TLS.
 fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
-    const NAMES: [&str; 3] =
-        ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_GRPC_URL"];
-    let (name, text) = NAMES.into_iter().find_map(|name| Some((name, reader.text(name)?)))?;
+    let (name, text) = reader.first(&[
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_GRPC_URL",
+    ])?;
     let text = if text.contains("://") { text } else { format!("http://{text}") };
-    let is_address = text
-        .parse::<Uri>()
-        .is_ok_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
-    if !is_address {
+    if http_url(&text).is_none() {
         // Not repeated: it may hold a password.
         reader
             .wrong(name, "is not the address of a collector's gRPC port, such as http://otel-collector:4317");
@@ -74,22 +60,19 @@ fn sampler(reader: &mut Reader<'_>) -> Sampler {
     const NAMES: [&str; 2] = ["OTEL_SAMPLER", "OTEL_TRACES_SAMPLER"];
     let ratio = ratio(reader);
     let of_parent = |root: Sampler| Sampler::ParentBased(Box::new(root));
-    let Some((name, text)) = NAMES.into_iter().find_map(|name| Some((name, reader.text(name)?))) else {
-        return of_parent(Sampler::AlwaysOn);
-    };
-    match text.as_str() {
-        "always_on" => Sampler::AlwaysOn,
-        "always_off" => Sampler::AlwaysOff,
-        "traceidratio" => Sampler::TraceIdRatioBased(ratio),
-        "parentbased_always_on" => of_parent(Sampler::AlwaysOn),
-        "parentbased_always_off" => of_parent(Sampler::AlwaysOff),
-        "parentbased_traceidratio" => of_parent(Sampler::TraceIdRatioBased(ratio)),
-        other => {
-            let known = "always_on, always_off, traceidratio, or one of these after parentbased_";
-            reader.wrong(name, format!("{other:?} is not {known}"));
-            Sampler::AlwaysOff
-        }
-    }
+    let name = reader.first(&NAMES).map_or(NAMES[0], |(name, _)| name);
+    reader.one_of(
+        name,
+        of_parent(Sampler::AlwaysOn),
+        &[
+            ("always_on", Sampler::AlwaysOn),
+            ("always_off", Sampler::AlwaysOff),
+            ("traceidratio", Sampler::TraceIdRatioBased(ratio)),
+            ("parentbased_always_on", of_parent(Sampler::AlwaysOn)),
+            ("parentbased_always_off", of_parent(Sampler::AlwaysOff)),
+            ("parentbased_traceidratio", of_parent(Sampler::TraceIdRatioBased(ratio))),
+        ],
+    )
 }
 
 /// Which part of all traces is sent.
