@@ -11,17 +11,15 @@ use bk_plugin_aws::sqs::SqsQueue;
 use bk_plugin_aws::{Clients, ClientsError};
 use bk_plugin_core::clock::SystemClock;
 use bk_plugin_core::queue::Queue;
-use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
+use bk_plugin_engine::Engine;
+use bk_plugin_engine::callback_token::InvalidKey;
 use bk_plugin_engine::metered_store::MeteredStore;
-use bk_plugin_engine::{Engine, EngineParts};
 use bk_plugin_kit::ProjectErrors;
 use bk_plugin_kit::runtime::{MakeProject, Registry};
-use bk_plugin_service::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_service::protocol::{self, Description, Endpoint, ProtocolSettings, Service};
-use bk_plugin_service::settings::{Reader, SettingErrors, Settings};
+use bk_plugin_service::settings::{EngineHost, Reader, SettingErrors, Settings};
 use bk_plugin_service::tls;
 use lambda_runtime::{Error as RuntimeError, LambdaEvent, service_fn};
-use secrecy::ExposeSecret;
 use tracing::Instrument as _;
 
 use crate::batch::PollTick;
@@ -158,30 +156,17 @@ impl Parts {
         let callback_base = settings.callback_base.clone().unwrap_or_default();
         let (settings, store) = reader.finish((settings, store))?;
         bk_plugin_kit::http::trust(settings.authorities.pem());
-        let secret = settings.app_secret.as_ref().map_or("", ExposeSecret::expose_secret);
-        let own: Vec<&str> = settings.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
-        let keys = CallbackKeys::new(secret, &own, settings.callback_lifetime)?;
-        // What listens on this machine is Lambda's own, unless all of it is an emulator.
-        let destinations = match lookup("AWS_ENDPOINT_URL") {
-            Some(_) => settings.destinations.clone().and_loopback(),
-            None => settings.destinations.clone(),
-        };
         let table = DynamoDbTable::new(clients.dynamodb(), store.table);
         let queue = SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay);
         let store = Arc::new(MeteredStore::new(Arc::new(table), Arc::new(queue)));
-        let engine = Engine::new(EngineParts {
+        let engine = settings.engine(EngineHost {
             registry: registry(project, &settings.app_id).await?,
-            table: store.clone(),
-            queue: store.clone(),
-            clock: Arc::new(SystemClock),
-            finish_callbacks: Arc::new(HttpFinishCallbackClient::new(
-                destinations,
-                settings.authorities.clone(),
-            )),
-            keys: Arc::new(keys),
+            store: Arc::clone(&store),
+            app_secret: settings.app_secret.clone().unwrap_or_default(),
             callback_base,
-            limits: settings.limits,
-        });
+            // What listens on this machine is Lambda's own, unless all of it is an emulator.
+            finish_callbacks: settings.finish_callback_client(lookup("AWS_ENDPOINT_URL").is_some()),
+        })?;
         // Metrics are written after the event, when no step is running, and every metric costs money.
         let engine = Arc::new(engine.without_running_steps());
         Ok(Self { engine, queue: store, settings, metrics })

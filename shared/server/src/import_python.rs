@@ -99,7 +99,7 @@ pub(crate) fn run<Kind>(
 
 async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) -> Result<String, ImportError> {
     let StoreSettings::Mysql(address) = &settings.store else { return Err(ImportError::NoMysql) };
-    let store = Arc::new(open_mysql(address, settings).await?);
+    let store = Arc::new(open_mysql(address, settings.store_options()).await?);
     let found = store.python_invocations().await?;
     // No step is run here, so no URL with this port is handed out.
     let engine = serve::engine(

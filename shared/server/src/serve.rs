@@ -7,15 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::Client;
-use bk_plugin_core::clock::SystemClock;
-use bk_plugin_engine::callback_token::CallbackKeys;
+use bk_plugin_engine::Engine;
 use bk_plugin_engine::metered_store::MeteredStore;
 use bk_plugin_engine::worker::Worker;
-use bk_plugin_engine::{Engine, EngineParts};
 use bk_plugin_kit::runtime::Registry;
-use bk_plugin_service::finish_callback_client::HttpFinishCallbackClient;
 use bk_plugin_service::protocol::{self, Admission, Endpoint, GatewayJwt, Service};
-use secrecy::ExposeSecret;
+use bk_plugin_service::settings::EngineHost;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::Layer as _;
@@ -34,7 +31,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
     let shared = &settings.shared;
     let mut stopping = stop_signal();
     let store = tokio::select! {
-        store = settings.store.open(&settings) => store?,
+        store = settings.store.open(settings.store_options()) => store?,
         _ = stopping.wait_for(|stop| *stop) => return Ok(()),
     };
     let listener = listen(&settings).await?;
@@ -94,27 +91,17 @@ pub(crate) fn engine(
     port: u16,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
-    let own: Vec<&str> = shared.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
-    let secret = app_secret::of(settings)?;
-    let keys = CallbackKeys::new(secret.expose_secret(), &own, shared.callback_lifetime)?;
-    // It is only in development that there may be none.
-    let own_base = || format!("http://127.0.0.1:{port}/bk_plugin");
-    let callback_base = shared.callback_base.clone().unwrap_or_else(own_base);
-    let destinations = shared.destinations.clone();
-    let destinations =
-        if shared.environment.is_development() { destinations.and_loopback() } else { destinations };
-    let finish_callbacks = HttpFinishCallbackClient::new(destinations, shared.authorities.clone());
+    let finish_callbacks = shared.finish_callback_client(shared.environment.is_development());
     finish_callbacks.prepare()?;
-    let engine = Engine::new(EngineParts {
+    // Only in development it may be missing.
+    let own_base = || format!("http://127.0.0.1:{port}/bk_plugin");
+    let engine = shared.engine(EngineHost {
         registry: Arc::new(registry),
-        table: store.clone(),
-        queue: store.clone(),
-        clock: Arc::new(SystemClock),
-        finish_callbacks: Arc::new(finish_callbacks),
-        keys: Arc::new(keys),
-        callback_base,
-        limits: shared.limits,
-    });
+        store: Arc::clone(store),
+        app_secret: app_secret::of(settings)?,
+        callback_base: shared.callback_base.clone().unwrap_or_else(own_base),
+        finish_callbacks,
+    })?;
     Ok(if settings.traces.is_some() { engine.with_span_linker(traces::place) } else { engine })
 }
 

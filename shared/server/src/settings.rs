@@ -9,7 +9,7 @@ use bk_plugin_service::settings::{self, Reader, SettingErrors, Settings};
 use tracing_subscriber::filter::Targets;
 
 use crate::log_files::LogFiles;
-use crate::store::StoreSettings;
+use crate::store::{StoreOptions, StoreSettings};
 use crate::traces::TraceSettings;
 
 /// Everything the server is told. `docs/configuration.md` has every variable.
@@ -69,6 +69,15 @@ impl Role {
 }
 
 impl ServerSettings {
+    /// How the store is opened.
+    pub(crate) fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            visibility_timeout: self.shared.limits.visibility_timeout(),
+            largest_record: self.state_limit,
+            development: self.shared.environment.is_development(),
+        }
+    }
+
     /// Reads the variables.
     pub fn read(variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingErrors> {
         let mut reader = Reader::new(variables);

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bk_plugin_service::settings::Reader;
 use bk_plugin_sql::Store;
 use bk_plugin_sql::mysql::{self, ClientCertificate, MysqlAddress, MysqlOptions, MysqlStore, Tls};
 use bk_plugin_sql::sqlite::{SqliteOptions, SqliteStore};
 
-use crate::settings::ServerSettings;
 use crate::start_error::StartError;
 
 /// Where invocations are stored: BK_PLUGIN_STORE_URL, or the variables of the platform's MySQL add-on.
@@ -19,6 +19,17 @@ pub enum StoreSettings {
     Sqlite(PathBuf),
     /// A database that processes share.
     Mysql(MysqlAddress),
+}
+
+/// How a store is opened, wherever it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreOptions {
+    /// How long a received message stays hidden from other receivers.
+    pub(crate) visibility_timeout: Duration,
+    /// Bytes that the record of one invocation may have.
+    pub(crate) largest_record: usize,
+    /// Whether this is development, where losing the store loses nothing.
+    pub(crate) development: bool,
 }
 
 /// The names under which a platform tells of one database.
@@ -97,12 +108,11 @@ impl StoreSettings {
     }
 
     /// Opens the store.
-    pub(crate) async fn open(&self, settings: &ServerSettings) -> Result<Arc<dyn Store>, StartError> {
-        let visibility_timeout = settings.shared.limits.visibility_timeout();
-        let largest_record = settings.state_limit;
+    pub(crate) async fn open(&self, options: StoreOptions) -> Result<Arc<dyn Store>, StartError> {
+        let StoreOptions { visibility_timeout, largest_record, development } = options;
         match self {
             Self::Sqlite(path) => {
-                if !settings.shared.environment.is_development() {
+                if !development {
                     tracing::warn!(
                         "the store is a SQLite file: it takes one process, and it is lost with its disk"
                     );
@@ -111,7 +121,7 @@ impl StoreSettings {
                     SqliteOptions { visibility_timeout, largest_record, ..SqliteOptions::default() };
                 Ok(Arc::new(SqliteStore::open(path, options).await?))
             }
-            Self::Mysql(address) => Ok(Arc::new(open_mysql(address, settings).await?)),
+            Self::Mysql(address) => Ok(Arc::new(open_mysql(address, options).await?)),
         }
     }
 }
@@ -119,13 +129,10 @@ impl StoreSettings {
 /// Opens a database that processes share.
 pub(crate) async fn open_mysql(
     address: &MysqlAddress,
-    settings: &ServerSettings,
+    options: StoreOptions,
 ) -> Result<MysqlStore, mysql::OpenError> {
-    let options = MysqlOptions {
-        visibility_timeout: settings.shared.limits.visibility_timeout(),
-        largest_record: settings.state_limit,
-        ..MysqlOptions::default()
-    };
+    let StoreOptions { visibility_timeout, largest_record, .. } = options;
+    let options = MysqlOptions { visibility_timeout, largest_record, ..MysqlOptions::default() };
     MysqlStore::open(address, options).await
 }
 

@@ -26,6 +26,7 @@ mod meta;
 mod multipart;
 mod public_key;
 mod query;
+mod refused;
 mod schedule;
 mod segment;
 mod time_zone;

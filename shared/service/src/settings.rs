@@ -1,6 +1,7 @@
 //! Settings from environment variables: read once at start; everything that is wrong is said at once, by name.
 
 mod callback_base;
+mod engine;
 mod environment;
 mod reader;
 
@@ -17,6 +18,7 @@ use crate::finish_callback_client::{Destination, Destinations};
 use crate::protocol::{self, Admission, GatewayJwt, ProtocolSettings};
 use crate::tls::Authorities;
 
+pub use engine::EngineHost;
 pub use environment::Environment;
 pub use reader::{Reader, SettingError, SettingErrors, http_url};
 

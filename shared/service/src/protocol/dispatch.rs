@@ -27,7 +27,7 @@ use super::Service;
 use super::author_routes::PLUGIN_API;
 use super::body::{MediaType, parse_json, unsupported_media_type};
 use super::endpoint::NoRoute;
-use super::envelope::{Failure, Traced, json_bytes};
+use super::envelope::{Failure, WithTraceId, json_bytes};
 use super::gateway::{Admitted, JWT, ScopedApp};
 use super::invalid_input::{InvalidInput, kind, must_be_an_object};
 use super::multipart::{Part, write_parts};
@@ -72,7 +72,7 @@ pub(super) struct Call {
         (Call = "application/x-www-form-urlencoded"),
     )),
     responses(
-        (status = 200, body = Traced<serde_json::Value>, description = "What the route answered, whatever its status"),
+        (status = 200, body = WithTraceId<serde_json::Value>, description = "What the route answered, whatever its status"),
         (status = 400, body = Failure, description = "Not JSON, or keys that are missing or wrong"),
         (status = 403, body = Failure, description = "Not through the gateway, or not from a scope of allow_scope"),
         (status = 404, body = Failure, description = "There is no such route"),

@@ -28,7 +28,7 @@ impl<T> Envelope<T> {
 
 /// An answer with the request's own id.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Traced<T> {
+pub(super) struct WithTraceId<T> {
     /// True.
     pub(super) result: bool,
     pub(super) data: T,

@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName};
 use bk_plugin_core::caller::{Caller, TENANT};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::envelope::Failure;
 use super::gateway_claims::Claims;
 use super::gateway_jwt::GatewayJwt;
+use super::refused::Refused;
 use super::{Description, Service};
 
 /// The header of the gateway's JWT.
@@ -49,45 +48,6 @@ impl Admission {
     }
 }
 
-/// Why a caller is not let in. The JWT itself is never repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
-    /// The reference's words.
-    #[error("This API can only be accessed through API gateway")]
-    NotThroughGateway,
-    #[error(
-        "This API can only be accessed through API gateway, and no gateway public key is configured to \
-         verify X-Bkapi-JWT with: set BK_APIGW_PUBLIC_KEY or BK_APIGW_PUBLIC_KEY_FILE"
-    )]
-    NoPublicKey,
-    #[error(
-        "This API can only be accessed through API gateway, and its public key could not be fetched to verify \
-         X-Bkapi-JWT with: the server's log says why"
-    )]
-    PublicKeyNotFetched,
-    #[error("X-Bkapi-JWT is not accepted: {0}")]
-    Forged(&'static str),
-    #[error("the header X-Api-Key is missing or wrong")]
-    ApiKey,
-    #[error("X-Bkapi-JWT is not a JWT: {0}")]
-    Unreadable(&'static str),
-    #[error("X-Bkapi-JWT has expired")]
-    Expired,
-    #[error("{0}")]
-    Tenant(&'static str),
-    #[error(
-        "the calling app may not call from this scope: the headers Bkplugin-Scope-Type and Bkplugin-Scope-Value \
-         must name one that meta shows for it in allow_scope"
-    )]
-    Scope,
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        Failure::new(StatusCode::FORBIDDEN, self.to_string()).into_response()
-    }
-}
-
 /// Whom a route is for. What is asked of an app and of a user is what the reference's gateway resources ask.
 pub(super) trait Audience: Send {
     /// Who calls, if whoever calls may use it.
@@ -110,7 +70,7 @@ impl Audience for AnyCaller {
 }
 
 /// Whoever comes through the gateway, or is let in without one.
-async fn let_in(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
+async fn authenticate(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
     let (tenant_id, now) = (tenant(headers)?, description.clock.now());
     match (&description.settings.admission, headers.get(JWT)) {
         (Admission::ApiKey(key), _) if !has_key(headers, key) => Err(Refused::ApiKey),
@@ -129,10 +89,10 @@ pub(super) struct VerifiedApp;
 
 impl Audience for VerifiedApp {
     async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
-        let caller = let_in(description, headers).await?;
+        let caller = authenticate(description, headers).await?;
         match description.settings.admission {
             Admission::Gateway(_) if caller.app_code.is_none() => {
-                Err(Refused::Forged("the gateway has not verified the app"))
+                Err(Refused::NotAccepted("the gateway has not verified the app"))
             }
             _ => Ok(caller),
         }
@@ -145,10 +105,10 @@ pub(super) struct VerifiedUser;
 
 impl Audience for VerifiedUser {
     async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
-        let caller = let_in(description, headers).await?;
+        let caller = authenticate(description, headers).await?;
         match description.settings.admission {
             Admission::Gateway(_) if caller.username.is_none() => {
-                Err(Refused::Forged("the gateway has not verified the user"))
+                Err(Refused::NotAccepted("the gateway has not verified the user"))
             }
             _ => Ok(caller),
         }

@@ -8,7 +8,7 @@ use bk_plugin_core::caller::Caller;
 use bk_plugin_core::clock::Timestamp;
 use serde::Deserialize;
 
-use super::gateway::Refused;
+use super::refused::Refused;
 
 /// The claims that are looked at. Gateways spell names in two ways.
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ impl Claims {
             return Err(Refused::Expired);
         }
         if self.nbf > now.as_secs() + LEEWAY {
-            return Err(Refused::Forged("it is not valid yet"));
+            return Err(Refused::NotAccepted("it is not valid yet"));
         }
         Ok(())
     }

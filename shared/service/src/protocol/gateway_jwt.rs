@@ -11,9 +11,9 @@ use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Validation};
 
-use super::gateway::Refused;
 use super::gateway_claims::Claims;
 use super::public_key::{InvalidPublicKey, LatestKey, PublicKey, PublicKeyFile, PublicKeySource};
+use super::refused::Refused;
 
 /// Verifies the JWTs of one gateway.
 pub struct GatewayJwt {
@@ -102,7 +102,7 @@ impl GatewayJwt {
             return Err(OTHER_ALGORITHM);
         }
         if header.kid.as_ref() != Some(&self.gateway_name) {
-            return Err(Refused::Forged("it is another gateway's"));
+            return Err(Refused::NotAccepted("it is another gateway's"));
         }
         Ok(())
     }
@@ -113,14 +113,14 @@ impl GatewayJwt {
     }
 }
 
-const OTHER_SIGNATURE: Refused = Refused::Forged("its signature is not the gateway's");
-const OTHER_ALGORITHM: Refused = Refused::Forged("it is not signed with RS512");
+const OTHER_SIGNATURE: Refused = Refused::NotAccepted("its signature is not the gateway's");
+const OTHER_ALGORITHM: Refused = Refused::NotAccepted("it is not signed with RS512");
 
 fn refused(error: &Error) -> Refused {
     match error.kind() {
         ErrorKind::InvalidSignature => OTHER_SIGNATURE,
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => OTHER_ALGORITHM,
-        ErrorKind::InvalidIssuer => Refused::Forged("it is not issued by APIGW"),
+        ErrorKind::InvalidIssuer => Refused::NotAccepted("it is not issued by APIGW"),
         _ => Refused::Unreadable("it has not the parts or claims it needs"),
     }
 }

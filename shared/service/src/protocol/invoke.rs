@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::Service;
 use super::body::{MediaType, parse_json, unsupported_media_type};
-use super::envelope::{Failure, Traced, json};
+use super::envelope::{Failure, WithTraceId, json};
 use super::gateway::{Admitted, ScopedApp};
 use super::invalid_input::InvalidInput;
 use super::segment::Segment;
@@ -61,7 +61,7 @@ pub(super) struct InvokeData {
     params(("version" = String, Path, description = "A version that meta names")),
     request_body = InvokeRequest,
     responses(
-        (status = 200, body = Traced<InvokeData>, description = "How the first step ended"),
+        (status = 200, body = WithTraceId<InvokeData>, description = "How the first step ended"),
         (status = 400, body = Failure, description = "Not JSON, or not an object with inputs and context"),
         (status = 403, body = Failure, description = "Not through the gateway, or not from a scope of allow_scope"),
         (status = 404, body = Failure, description = "There is no such version"),
@@ -90,7 +90,7 @@ pub(super) async fn invoke(
     match whatever_the_caller_does(&service.steps, step).await {
         Ok(Ok(Invoked { state, outputs, err })) => {
             let data = InvokeData { outputs, state, err };
-            Ok(json(StatusCode::OK, &Traced { result: true, data, message: "success", trace_id }))
+            Ok(json(StatusCode::OK, &WithTraceId { result: true, data, message: "success", trace_id }))
         }
         Ok(Err(error)) => Err(not_stored(&error, trace_id)),
         Err(error) => {

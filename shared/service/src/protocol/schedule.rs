@@ -15,7 +15,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Service;
-use super::envelope::{Failure, Traced, json};
+use super::envelope::{Failure, WithTraceId, json};
 use super::gateway::{Admitted, AnyCaller};
 use super::segment::Segment;
 
@@ -71,7 +71,7 @@ fn local_time(at: Timestamp, zone: &TimeZone) -> String {
     tag = "plugin",
     params(("trace_id" = String, Path, description = "The trace_id that invoke answered")),
     responses(
-        (status = 200, body = Traced<ScheduleData>, description = "Of an unknown id result is false and data null"),
+        (status = 200, body = WithTraceId<ScheduleData>, description = "Of an unknown id result is false and data null"),
         (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"),
         (status = 503, body = Failure, description = "The store has been down for longer than it is asked again"),
     )
@@ -90,7 +90,7 @@ pub(super) async fn schedule(
     match found {
         Ok(Some(record)) => {
             let data = ScheduleData::new(*record, &service.settings().time_zone);
-            let answer = Traced { result: true, data, message: "", trace_id: request_id };
+            let answer = WithTraceId { result: true, data, message: "", trace_id: request_id };
             Ok(json(StatusCode::OK, &answer))
         }
         // Status 200, as in the reference: three others in a row end the caller's task.

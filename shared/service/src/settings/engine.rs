@@ -1,0 +1,56 @@
+//! The engine of a host, as the settings have it: the same assembly for the server and for the functions.
+
+use std::sync::Arc;
+
+use bk_plugin_core::clock::SystemClock;
+use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
+use bk_plugin_engine::metered_store::MeteredStore;
+use bk_plugin_engine::{Engine, EngineParts};
+use bk_plugin_kit::runtime::Registry;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Settings;
+use crate::finish_callback_client::HttpFinishCallbackClient;
+
+/// What a host brings along beside the settings.
+pub struct EngineHost {
+    /// The versions.
+    pub registry: Arc<Registry>,
+    /// The table and the queue.
+    pub store: Arc<MeteredStore>,
+    /// The app secret, from which the keys of callback tokens are derived.
+    pub app_secret: SecretString,
+    /// What callback URLs begin with, `/callback/` excluded.
+    pub callback_base: String,
+    /// Posts finish callbacks: [`Settings::finish_callback_client`].
+    pub finish_callbacks: HttpFinishCallbackClient,
+}
+
+impl Settings {
+    /// The engine of a host.
+    ///
+    /// # Errors
+    ///
+    /// If a key in BK_PLUGIN_CALLBACK_KEY is not valid.
+    pub fn engine(&self, host: EngineHost) -> Result<Engine, InvalidKey> {
+        let own: Vec<&str> = self.callback_keys.iter().map(ExposeSecret::expose_secret).collect();
+        let keys = CallbackKeys::new(host.app_secret.expose_secret(), &own, self.callback_lifetime)?;
+        Ok(Engine::new(EngineParts {
+            registry: host.registry,
+            table: host.store.clone(),
+            queue: host.store,
+            clock: Arc::new(SystemClock),
+            finish_callbacks: Arc::new(host.finish_callbacks),
+            keys: Arc::new(keys),
+            callback_base: host.callback_base,
+            limits: self.limits,
+        }))
+    }
+
+    /// The client that posts finish callbacks, to `this_machine` as well if a host allows it.
+    pub fn finish_callback_client(&self, this_machine: bool) -> HttpFinishCallbackClient {
+        let destinations = self.destinations.clone();
+        let destinations = if this_machine { destinations.and_loopback() } else { destinations };
+        HttpFinishCallbackClient::new(destinations, self.authorities.clone())
+    }
+}
