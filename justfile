@@ -53,10 +53,13 @@ image:
 reference-plugins:
     cargo run --package conformance --bin reference-plugins
 
-# Packages the crates that can be published, and compiles each from its package alone (needs the registry; uploads
-# nothing). The test command makes the same packages without compiling them: tests/docs/tests/packages.rs.
+# cargo treats the packages of an earlier run like those of a registry, which never change, so they are deleted first. The
+# test command makes the same packages without compiling them: tests/docs/tests/packages.rs.
+#
+# Packages the crates that can be published, and compiles each from its package alone: minutes; uploads nothing.
 package:
-    cargo publish --workspace --dry-run --allow-dirty --locked
+    rm -rf target/packages "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/bk-plugin-*
+    cargo publish --workspace --dry-run --allow-dirty --locked --target-dir target/packages
 
 # Makes the drawing of the crates in ARCHITECTURE.md again, after a dependency between them has changed.
 drawing:
