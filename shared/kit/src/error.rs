@@ -203,10 +203,12 @@ mod tests {
         Err("boxed".into())
     }
 
+    type Way = fn() -> Result<()>;
+
     /// Every way to fail, and the line it stands on.
     #[test]
     fn an_error_knows_its_line() {
-        let ways: [(fn() -> Result<()>, u32, bool, &str); 6] = [
+        let ways: [(Way, u32, bool, &str); 6] = [
             (|| fail!("{} words", "own"), line!(), true, "own words"),
             (|| unexpected!("odd"), line!(), false, "odd"),
             (|| Ok("x".parse::<u8>().map(drop)?), line!(), false, "invalid digit found in string"),

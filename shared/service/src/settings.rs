@@ -304,13 +304,14 @@ pub(super) mod tests {
     pub(super) const PROD: [(&str, &str); 3] =
         [("BKPAAS_ENVIRONMENT", "prod"), ("BKPAAS_APP_ID", "a"), ("BKPAAS_APP_SECRET", "s")];
 
+    const PUBLIC: (&str, &str) = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
+
     #[test]
     fn who_may_call() {
         use local_apigw::PUBLIC_KEY;
         const LONG: &str = "0123456789abcdef";
         let admission = |variables: &[(&str, &str)]| read(variables).map(|settings| settings.admission);
         let said = |variables: &[(&str, &str)]| admission(variables).unwrap_err().to_string();
-        const PUBLIC: (&str, &str) = ("BK_PLUGIN_PUBLIC_URL", "https://plugin.example.com");
         let prod = |name, value| [PROD[0], PROD[1], PROD[2], PUBLIC, (name, value)];
         assert!(matches!(admission(&[]), Ok(Admission::Development)));
         assert!(matches!(admission(&prod("TZ", "UTC")), Ok(Admission::Gateway(None))));
