@@ -17,6 +17,11 @@ pub mod readme_zh_cn {}
 #[doc = include_str!("../../../docs/writing-plugins.md")]
 pub mod writing_plugins {}
 
+/// `docs/http.md`
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/http.md")]
+pub mod http {}
+
 /// `docs/from-python.md`
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/from-python.md")]
