@@ -29,6 +29,11 @@ pub mod writing_plugins {}
 #[doc = include_str!("../../../docs/plugin-reference.md")]
 pub mod plugin_reference {}
 
+/// `docs/http.md`
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/http.md")]
+pub mod http {}
+
 /// `docs/from-python.md`
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/from-python.md")]

@@ -8,7 +8,7 @@ use crate::from_json::without_values;
 
 /// A call that did not succeed: which, and why. Neither its text nor its `Debug` holds path, query, user, header or body.
 ///
-/// With `?` in `execute` it becomes an unexpected error; `.or_else(fail)?` ends the invocation in these words.
+/// With `?` in `execute` it becomes an unexpected error; `.or_fail()?` ends the invocation in these words.
 ///
 /// ```
 /// # use bk_plugin_kit::http::{Client, ErrorKind};
