@@ -1,5 +1,5 @@
-//! What the API `bk-apigateway` offers for a gateway of one's own: its v2, `/api/v2/sync/`, and of the older one the
-//! only question that v2 has no answer to, which version a stage has.
+//! The calls of the API `bk-apigateway` about one's own gateway: its v2, `/api/v2/sync/`, and from the older API
+//! the one question that v2 cannot answer: which version a stage has.
 
 use async_trait::async_trait;
 use bk_plugin_service::protocol::{PublicKeyError, PublicKeySource};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{ApiError, Client};
 
-/// The gateway that a [`Client`] asks about.
+/// The API's calls about one gateway, made through a [`Client`].
 #[derive(Debug, Clone)]
 pub struct Api {
     client: Client,
@@ -18,37 +18,37 @@ pub struct Api {
     path: String,
 }
 
-/// The resources as they are to be.
+/// The resources that the gateway is to have.
 #[derive(Debug, Clone, Serialize)]
 pub struct Resources {
     /// An OpenAPI document, YAML or JSON.
     pub content: String,
-    /// Whether resources that it does not name are deleted.
+    /// Whether resources that `content` does not name are deleted.
     pub delete: bool,
-    /// The gateway makes documentation in this language.
+    /// The language in which the gateway makes documentation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doc_language: Option<String>,
 }
 
-/// How many resources became what.
+/// How many resources a sync added, updated and deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Synced {
-    /// Not there before.
+    /// New resources.
     pub added: usize,
-    /// There before, and written again.
+    /// Existing resources, which were written again.
     pub updated: usize,
-    /// No longer there.
+    /// Resources that no longer exist.
     pub deleted: usize,
 }
 
 /// Which version a stage has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Released {
-    /// This one.
+    /// This version.
     Version(String),
-    /// None yet.
+    /// No version yet.
     Nothing,
-    /// The gateway does not say.
+    /// Not known: the gateway does not answer the question.
     Unknown,
 }
 
@@ -78,7 +78,7 @@ struct PublicKey {
     public_key: String,
 }
 
-/// Platforms answer with a page or with all.
+/// A list in an answer: some platforms answer with a page, others with all entries.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Listing<T> {
@@ -95,23 +95,23 @@ impl<T> Listing<T> {
 }
 
 impl Api {
-    /// The gateway that `client` asks about.
+    /// The API's calls about the gateway of `client`.
     pub fn new(client: Client) -> Self {
         let path = format!("/api/v2/sync/gateways/{}/", client.gateway());
         Self { client, path }
     }
 
-    /// Whom it asks.
+    /// The client that makes the calls.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Makes the gateway, or writes what is known of it.
+    /// Creates the gateway, or updates it.
     pub async fn sync_gateway(&self, gateway: &Value) -> Result<(), ApiError> {
         self.client.post::<IgnoredAny>("gateway", &self.path, gateway).await.map(drop)
     }
 
-    /// Makes a stage, or writes what is known of it.
+    /// Creates a stage, or updates it.
     pub async fn sync_stage(&self, stage: &Value) -> Result<(), ApiError> {
         self.client.post::<IgnoredAny>("stage", &self.below("stages/"), stage).await.map(drop)
     }
@@ -131,12 +131,12 @@ impl Api {
         Ok(Synced { added: lists.added.len(), updated: lists.updated.len(), deleted: lists.deleted.len() })
     }
 
-    /// Lets an app call.
+    /// Permits an app to call.
     pub async fn grant(&self, grant: &Value) -> Result<(), ApiError> {
         self.client.post::<IgnoredAny>("grant", &self.below("permissions/grant/"), grant).await.map(drop)
     }
 
-    /// The apps that were granted the whole gateway.
+    /// The apps that may call the whole gateway.
     pub async fn granted_apps(&self) -> Result<Vec<String>, ApiError> {
         let query = [("grant_dimension", "gateway"), ("limit", "1000")];
         let grants: Listing<Grant> =
@@ -144,14 +144,14 @@ impl Api {
         Ok(grants.entries().into_iter().map(|grant| grant.bk_app_code).collect())
     }
 
-    /// The version that was made last, if any; whether there is a gateway at all is another matter.
+    /// The version that was made last, if any. Fails if the gateway does not exist.
     pub async fn latest_version(&self) -> Result<Option<String>, ApiError> {
         let path = self.below("resource_versions/latest/");
         let latest: Option<LatestVersion> = self.client.get("latest version", &path, &[]).await?;
         Ok(latest.and_then(|latest| latest.version))
     }
 
-    /// Whether there is this version.
+    /// Whether this version exists.
     pub async fn has_version(&self, version: &str) -> Result<bool, ApiError> {
         let path = self.below("resource_versions/");
         let versions: Listing<Version> =
@@ -159,21 +159,21 @@ impl Api {
         Ok(versions.entries().iter().any(|entry| entry.version == version))
     }
 
-    /// Makes a version of the resources as they are.
+    /// Makes a version of the current resources.
     pub async fn create_version(&self, version: &str, comment: &str) -> Result<(), ApiError> {
         let body = json!({"version": version, "comment": comment});
         self.client.post::<IgnoredAny>("version", &self.below("resource_versions/"), &body).await.map(drop)
     }
 
-    /// Gives a stage a version.
+    /// Releases a version to a stage.
     pub async fn release(&self, version: &str, comment: &str, stage: &str) -> Result<(), ApiError> {
         let body = json!({"version": version, "comment": comment, "stage_names": [stage]});
         let path = self.below("resource_versions/release/");
         self.client.post::<IgnoredAny>("release", &path, &body).await.map(drop)
     }
 
-    /// Which version a stage has, if the older API says so: a platform may have given it up, and nothing depends on
-    /// the answer but whether the same is released once more.
+    /// Which version a stage has, if the older API answers. Some platforms may no longer have it; then the only
+    /// effect is that the same version is released once more.
     pub async fn released(&self, stage: &str) -> Released {
         let path = format!("/api/v1/apis/{}/stages/with-resource-version/", self.client.gateway());
         let stages: Result<Vec<Stage>, ApiError> = self.client.get("stages", &path, &[]).await;
@@ -187,7 +187,7 @@ impl Api {
         }
     }
 
-    /// The key that the gateway's JWTs are verified with, in PEM.
+    /// The public key that verifies the gateway's JWTs, in PEM.
     pub async fn public_key(&self) -> Result<String, ApiError> {
         let key: PublicKey = self.client.get("public key", &self.below("public_key/"), &[]).await?;
         Ok(key.public_key)
@@ -198,7 +198,7 @@ impl Api {
     }
 }
 
-/// A server that was not given the key asks the gateway for it.
+/// A server without a configured key fetches it from the gateway.
 #[async_trait]
 impl PublicKeySource for Api {
     async fn fetch(&self) -> Result<String, PublicKeyError> {
@@ -206,7 +206,7 @@ impl PublicKeySource for Api {
     }
 }
 
-/// Whether the gateway is not there.
+/// Whether the error says that the gateway does not exist.
 pub(crate) fn is_missing(error: &ApiError) -> bool {
     error.status() == Some(StatusCode::NOT_FOUND)
 }

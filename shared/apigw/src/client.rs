@@ -1,4 +1,4 @@
-//! Calls of the API `bk-apigateway`: who asks, what is asked again, and what its answers mean.
+//! Calls of the API `bk-apigateway`: how they are authenticated, when they are retried, and what the answers mean.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 
 use crate::settings::Connection;
 
-/// Making a version or a release takes the gateway seconds.
+/// Time limit of one call. The gateway needs seconds to make a version or a release.
 const TIMEOUT: Duration = Duration::from_mins(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often something is asked, with a pause between that starts at [`FIRST_PAUSE`] and doubles.
+/// How often a call is tried; the pause between two attempts starts at [`FIRST_PAUSE`] and doubles.
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// As much of the gateway's words as is repeated.
+/// Longest part of a message of the gateway that is repeated, in characters.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// Asks the API `bk-apigateway` in the name of the plugin's app.
+/// Calls the API `bk-apigateway` as the plugin's app.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -32,10 +32,10 @@ pub struct Client {
     first_pause: Duration,
 }
 
-/// No client could be made.
+/// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A setting that becomes a header cannot be one.
+    /// A setting that is sent as a header is not a valid header value.
     #[error("BKPAAS_APP_ID, BKPAAS_APP_SECRET or the tenant's id has characters that a header cannot have")]
     Header(#[from] InvalidHeaderValue),
     /// The machine's TLS set-up is broken.
@@ -43,45 +43,45 @@ pub enum ClientError {
     Http(#[from] reqwest::Error),
 }
 
-/// What was asked was not done. Each says what to do.
+/// Why a call failed. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No answer.
+    /// There was no answer.
     #[error(
         "{step}: no answer from {endpoint}: {reason}; BK_APIGW_MANAGER_URL_TMPL, or else BK_API_URL_TMPL, must lead \
          to the API gateway"
     )]
     Unreachable {
-        /// What was asked for.
+        /// The name of the call.
         step: &'static str,
-        /// Where.
+        /// The address of the API.
         endpoint: String,
-        /// What went wrong last.
+        /// The error of the last attempt.
         reason: String,
     },
-    /// The gateway said no.
+    /// The gateway refused the call.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The gateway said what we do not understand.
+    /// The answer does not have the format of API v2.
     #[error("{step}: the gateway's answer is not what its API v2 answers: {reason}")]
     Unreadable {
-        /// What was asked for.
+        /// The name of the call.
         step: &'static str,
-        /// What is unexpected.
+        /// The difference.
         reason: String,
     },
 }
 
-/// The gateway's words, and what they mean for us.
+/// A refusal of the gateway; its text also says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub struct Refusal {
-    /// What was asked for.
+    /// The name of the call.
     pub step: &'static str,
     /// The status of the answer.
     pub status: StatusCode,
     /// The gateway's code for the error.
     pub code: String,
-    /// The gateway's words.
+    /// The gateway's message.
     pub message: String,
     gateway: String,
     app_code: String,
@@ -117,18 +117,18 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether the same question may be answered well in a moment.
+/// Whether a retry may succeed: the gateway has an outage or is busy.
 fn is_weather(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 impl Client {
-    /// A client that asks directly, not through `HTTP_PROXY`: the gateway stands where the plugin does.
+    /// A client that connects directly, not through `HTTP_PROXY`: the gateway is in the plugin's own network.
     pub fn new(connection: &Connection) -> Result<Self, ClientError> {
         let http = bk_plugin_service::tls::client_builder(&connection.authorities)
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
-            // The app's secret goes where the settings say and nowhere else.
+            // The app's secret is sent to the configured address and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .default_headers(headers(connection)?)
@@ -144,18 +144,18 @@ impl Client {
         })
     }
 
-    /// The same, with another first pause between two attempts.
+    /// The same client with another first pause between two attempts.
     #[must_use]
     pub fn with_first_pause(self, first_pause: Duration) -> Self {
         Self { first_pause, ..self }
     }
 
-    /// The gateway it asks about.
+    /// The name of the plugin's gateway.
     pub fn gateway(&self) -> &str {
         &self.gateway
     }
 
-    /// The API it asks.
+    /// The address of the API.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -180,7 +180,8 @@ impl Client {
         self.ask(step, &request).await
     }
 
-    /// Everything that is asked may be asked twice: it is set, not added to.
+    /// Makes a call, with retries. Every call may be made twice: it sets something, and adds nothing to what is
+    /// there.
     async fn ask<T: DeserializeOwned>(
         &self,
         step: &'static str,
@@ -216,7 +217,7 @@ impl Client {
         let status = answer.status();
         let body: Value =
             serde_json::from_slice(&answer.bytes().await.map_err(unreachable)?).unwrap_or_default();
-        // The older API says no with status 200, too.
+        // The older API answers with status 200 even when it refuses.
         if !status.is_success() || body.get("code").is_some_and(|code| *code != json!(0)) {
             return Err(self.refusal(step, status, &body).into());
         }
@@ -225,7 +226,7 @@ impl Client {
     }
 
     fn refusal(&self, step: &'static str, status: StatusCode, body: &Value) -> Refusal {
-        // In API v2 below "error"; from the gateway itself, and in the older API, at the top.
+        // API v2 puts the error below "error"; the gateway itself and the older API put it at the top.
         let error = body.get("error").unwrap_or(body);
         let words = |key: &str| match error.get(key) {
             None | Some(Value::Null) => String::new(),
@@ -242,14 +243,14 @@ impl Client {
         }
     }
 
-    /// Words of others: short, and without the secret, should they repeat what they were sent.
+    /// Text of the gateway as it may be shown: shortened, and without the secret, which an answer might repeat.
     fn repeatable(&self, words: &str) -> String {
         words.replace(self.app_secret.expose_secret(), "***").chars().take(LONGEST_MESSAGE).collect()
     }
 }
 
 impl ApiError {
-    /// Whether it may be gone in a moment.
+    /// Whether a retry may succeed.
     fn is_weather(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -258,7 +259,7 @@ impl ApiError {
         }
     }
 
-    /// The status that the gateway refused with.
+    /// The status of the gateway's refusal.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused(refusal) => Some(refusal.status),

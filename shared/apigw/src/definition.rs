@@ -1,4 +1,4 @@
-//! What is to be registered: `definition.yaml` and `resources.yaml`, with the settings filled in.
+//! The content of a registration: `definition.yaml` and `resources.yaml`, with the settings filled in.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 use crate::api::Resources;
 use crate::settings::SyncSettings;
 
-/// Hexadecimal digits of the hash in a version: enough that two contents never share a number.
+/// Hexadecimal digits of the hash in a version's number: enough that two contents never get the same number.
 const HASH_DIGITS: usize = 12;
 
-/// A file says something that cannot be registered.
+/// Why a file cannot be registered.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {problem}")]
 pub struct DefinitionError {
@@ -27,7 +27,7 @@ pub struct DefinitionError {
 enum Problem {
     #[error("cannot be read: {0}")]
     Unreadable(std::io::Error),
-    /// Not YAML, or without a part that it needs.
+    /// The file is not YAML, or a required part is missing.
     #[error("{0}")]
     Invalid(String),
     #[error("${{{0}}} is not filled in; what can be, is: {1}")]
@@ -42,7 +42,7 @@ impl Problem {
     }
 }
 
-/// The two files that a registration is made of. An author who wants others names them; the default is in the crate.
+/// The two files that a registration is made of. The defaults are in this crate; an author can name others.
 #[derive(Debug, Clone)]
 pub struct Files {
     definition: File,
@@ -51,13 +51,13 @@ pub struct Files {
 
 #[derive(Debug, Clone)]
 struct File {
-    /// As messages call it.
+    /// The name in messages.
     name: String,
     text: Cow<'static, str>,
 }
 
 impl Files {
-    /// The author's files, each where one is given, and otherwise the default.
+    /// Reads the author's files; a default takes the place of one that is not given.
     pub fn read(definition: Option<&Path>, resources: Option<&Path>) -> Result<Self, DefinitionError> {
         let default = Self::default();
         Ok(Self {
@@ -89,24 +89,24 @@ impl File {
     }
 }
 
-/// Everything that the gateway is told, request body by request body.
+/// Everything that is sent to the gateway: one field per request body.
 #[derive(Debug, Clone, Serialize)]
 pub struct Registration {
-    /// What is known of the gateway.
+    /// The gateway's properties.
     pub gateway: Value,
-    /// What is known of the stage.
+    /// The stage's properties.
     pub stage: Value,
     /// The stage's name.
     pub stage_name: String,
-    /// What can be called.
+    /// The resources that can be called.
     pub resources: Resources,
     /// The ids of the resources.
     pub resource_names: Vec<String>,
-    /// Who may call, one entry an app.
+    /// Who may call: one entry per app.
     pub grants: Vec<Value>,
-    /// The number of the version; it ends in a hash of stage and resources, so the same number is the same content.
+    /// The version's number. It ends in a hash of stage and resources, so the same number means the same content.
     pub version: String,
-    /// The comment of version and release.
+    /// The comment on version and release.
     pub comment: String,
 }
 
@@ -126,7 +126,7 @@ struct Grants {
 }
 
 impl Registration {
-    /// The files with these settings filled in.
+    /// Fills these settings into the files.
     pub fn new(settings: &SyncSettings, files: &Files) -> Result<Self, DefinitionError> {
         let names = names(settings);
         let definition: Definition = parsed(&files.definition, &names)?;
@@ -152,7 +152,7 @@ impl Registration {
         })
     }
 
-    /// The apps that are granted anything.
+    /// The apps that get any grant.
     pub(crate) fn granted_apps(&self) -> Vec<String> {
         let apps = self.grants.iter().filter_map(|grant| grant.get("target_app_code")?.as_str());
         apps.map(ToOwned::to_owned).collect()
@@ -171,9 +171,9 @@ impl Grants {
     }
 }
 
-/// What `${...}` in the files can stand for.
+/// The names that `${...}` in the files can refer to, and their values.
 fn names(settings: &SyncSettings) -> Map<String, Value> {
-    // The gateway fills in the stage's variable.
+    // The gateway replaces the variable with the stage's value.
     let backend = if settings.backend.sub_path.is_empty() { "" } else { "/{env.api_sub_path}" };
     let names = [
         ("app_code", json!(settings.connection.app_code)),
@@ -191,7 +191,7 @@ fn names(settings: &SyncSettings) -> Map<String, Value> {
     names.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Fills the names in after the YAML was parsed, so no value can become syntax.
+/// Parses the YAML first and fills in the names afterwards, so that no value can become syntax.
 fn parsed<T: DeserializeOwned>(file: &File, names: &Map<String, Value>) -> Result<T, DefinitionError> {
     let invalid = |reason: String| Problem::Invalid(reason).in_file(file);
     let value: Value = serde_saphyr::from_str(&file.text).map_err(|error| invalid(error.to_string()))?;
@@ -253,15 +253,15 @@ fn resource_names(resources: &Value) -> Result<Vec<String>, Problem> {
         .ok_or_else(|| Problem::Invalid("paths must have operations, each with an operationId".to_owned()))
 }
 
-/// What is set, the stage, and a hash of all that a release of it depends on.
+/// The version's number: the configured version, the stage, and a hash of everything that the release depends on.
 fn version(settings: &SyncSettings, stage_name: &str, stage: &Value, resources: &Value) -> String {
     let mut content = serde_json::json!([stage, resources, settings.doc_language]);
-    // The order of keys means nothing.
+    // The order of keys has no meaning.
     content.sort_all_objects();
     let hash = hex(&Sha256::digest(content.to_string()));
     let base = &settings.release_version;
     let separator = if base.build.is_empty() { '+' } else { '.' };
-    // Build metadata has no underscores.
+    // Build metadata cannot contain underscores.
     let stage = stage_name.replace('_', "-");
     format!("{base}{separator}{stage}.{}", &hash[..HASH_DIGITS])
 }
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn what_the_gateway_is_told() {
         let mut registration = registration(&[("BK_SOPS_APP_CODE", "bk_sops")]);
-        // Readable, and free of what changes with every change of the files.
+        // The content is readable, and without the parts that change with every change of the files.
         let content: Value = serde_json::from_str(&registration.resources.content).unwrap();
         registration.resources.content = "(below)".to_owned();
         let hash = registration.version.rsplit('.').next().unwrap().to_owned();
@@ -331,7 +331,7 @@ mod tests {
         let version = |changes: &[(&str, &str)]| registration(changes).version;
         let usual = version(&[]);
         assert!(usual.starts_with("1.0.0+prod.") && semver::Version::parse(&usual).is_ok(), "{usual}");
-        // What is not part of a version makes no other.
+        // A setting that is not part of a version does not change its number.
         assert_eq!(version(&[("BK_APIGW_MAINTAINERS", "ann"), ("BK_APIGW_GRANTED_APPS", "bk_flow")]), usual);
         for change in [
             ("BK_APIGW_DEFAULT_TIMEOUT", "61"),

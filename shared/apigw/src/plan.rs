@@ -1,4 +1,4 @@
-//! What a sync would do, found out without writing anything.
+//! What a sync would do, determined without writing anything.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub struct Plan {
     gateway: String,
     endpoint: String,
     registration: Registration,
-    /// What the gateway has; nothing if there is no gateway.
+    /// What the gateway has; `None` if it does not exist.
     found: Option<Found>,
 }
 
@@ -23,8 +23,8 @@ struct Found {
     has_version: bool,
 }
 
-/// Compares what is to be with what the gateway lets us see: which apps were granted it, and which version a stage
-/// has. Of the rest it is said what it would be set to.
+/// Compares the registration with what the gateway's API shows: which apps may call, and which version a stage
+/// has. The API does not show the rest; the plan only says how it would be set.
 pub async fn plan(api: &Api, registration: Registration) -> Result<Plan, ApiError> {
     let found = match api.latest_version().await {
         Err(error) if is_missing(&error) => None,

@@ -1,4 +1,4 @@
-//! The public key of the gateway: what JWTs are verified with.
+//! The gateway's public key, which verifies its JWTs.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The gateway's answer is no key.
+/// The gateway's answer is not a public key.
 #[derive(Debug, thiserror::Error)]
 #[error("public key: the gateway's answer is not a public key in PEM")]
 pub struct NoKey;

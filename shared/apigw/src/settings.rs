@@ -7,10 +7,10 @@ use bk_plugin_service::tls::Authorities;
 use secrecy::SecretString;
 use semver::Version;
 
-/// Where the gateway's API is, which gateway is meant, and who asks.
+/// Where the gateway's API is, the name of the gateway, and the app that calls.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    /// What all paths of the API `bk-apigateway` are appended to.
+    /// The beginning of the API's URLs, to which all paths of `bk-apigateway` are appended.
     pub endpoint: String,
     /// BK_APIGW_NAME, BKPAAS_BK_PLUGIN_APIGW_NAME or `bp-<app code>`.
     pub gateway: String,
@@ -18,14 +18,14 @@ pub struct Connection {
     pub app_code: String,
     /// BKPAAS_APP_SECRET.
     pub app_secret: SecretString,
-    /// BKPAAS_APP_TENANT_ID, BK_APP_TENANT_ID or `system`, which stands for all.
+    /// BKPAAS_APP_TENANT_ID, BK_APP_TENANT_ID or `system`, which stands for all tenants.
     pub tenant: String,
-    /// BK_PLUGIN_CA_FILE: whose certificates are trusted besides the machine's own.
+    /// BK_PLUGIN_CA_FILE: the certificate authorities that are trusted besides the machine's own.
     pub authorities: Authorities,
 }
 
 impl Connection {
-    /// Reads it; `None` where no variable says where the API is.
+    /// Reads the connection; `None` if no variable says where the API is.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let endpoint = endpoint(reader)?;
         let app_code = reader.required("BKPAAS_APP_ID", "it is the plugin's code");
@@ -42,7 +42,7 @@ impl Connection {
         })
     }
 
-    /// Reads it, and notes it as wrong that no variable says where the API is.
+    /// Reads the connection, and notes a mistake if no variable says where the API is.
     pub fn required(reader: &mut Reader<'_>) -> Option<Self> {
         let connection = Self::read(reader);
         if connection.is_none() {
@@ -54,16 +54,16 @@ impl Connection {
     }
 }
 
-/// Everything `apigw sync` is told.
+/// All settings of `apigw sync`.
 #[derive(Debug, Clone)]
 pub struct SyncSettings {
-    /// Where, and as whom.
+    /// The API, the gateway and the app that calls.
     pub connection: Connection,
     /// BKPAAS_ENVIRONMENT.
     pub environment: Environment,
     /// BK_APIGW_STAGE_NAME: the gateway's stage that belongs to the environment.
     pub stage: String,
-    /// Of BKPAAS_DEFAULT_PREALLOCATED_URLS: where the gateway finds the plugin.
+    /// From BKPAAS_DEFAULT_PREALLOCATED_URLS: the address at which the gateway reaches the plugin.
     pub backend: Backend,
     /// BK_APIGW_MAINTAINERS.
     pub maintainers: Vec<String>,
@@ -71,24 +71,24 @@ pub struct SyncSettings {
     pub is_public: bool,
     /// BK_APIGW_IS_OFFICIAL.
     pub is_official: bool,
-    /// BK_APIGW_DEFAULT_TIMEOUT: seconds that the gateway waits for the plugin.
+    /// BK_APIGW_DEFAULT_TIMEOUT: seconds for which the gateway waits for the plugin.
     pub timeout: u32,
     /// The app itself, BK_SOPS_APP_CODE and BK_APIGW_GRANTED_APPS.
     pub granted_apps: Vec<String>,
-    /// BK_APIGW_RELEASE_VERSION: what the numbers of versions begin with.
+    /// BK_APIGW_RELEASE_VERSION: the beginning of version numbers.
     pub release_version: Version,
     /// BK_APIGW_RELEASE_COMMENT.
     pub release_comment: String,
-    /// BK_APIGW_RELEASE_DOC_LANGUAGE: the gateway makes documentation of the resources in it.
+    /// BK_APIGW_RELEASE_DOC_LANGUAGE: the language in which the gateway documents the resources.
     pub doc_language: Option<&'static str>,
 }
 
-/// Where the gateway finds the plugin.
+/// The address at which the gateway reaches the plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backend {
     /// Scheme, host and port.
     pub host: String,
-    /// The path the plugin is served below, without slashes around it; mostly empty.
+    /// The path below which the plugin is served, without slashes around it; usually empty.
     pub sub_path: String,
 }
 
@@ -96,7 +96,7 @@ const TEMPLATES: [&str; 3] = ["BK_APIGW_MANAGER_URL_TMPL", "BK_APIGW_MANAGER_URL
 const PREALLOCATED_URLS: &str = "BKPAAS_DEFAULT_PREALLOCATED_URLS";
 
 impl SyncSettings {
-    /// Reads what `reader` knows; `None` where what is wrong with it leaves nothing to return.
+    /// Reads the settings from `reader`; `None` if the connection is missing, which the reader has noted.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let environment = Environment::read(reader);
         let stage = stage(reader, environment);
@@ -128,7 +128,7 @@ impl SyncSettings {
     }
 }
 
-/// Stage `prod` of the API `bk-apigateway`.
+/// The URL of the API `bk-apigateway`, at its stage `prod`.
 fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
     let (name, template) = reader.first(&TEMPLATES)?;
     let url = settings::gateway_url(&template, "bk-apigateway");
@@ -141,7 +141,7 @@ fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
 
 fn gateway(reader: &mut Reader<'_>, app_code: &str) -> String {
     let name = settings::gateway_name(reader, app_code);
-    // It becomes a part of paths.
+    // The name becomes a part of paths.
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
         reader
             .wrong("BK_APIGW_NAME", format!("{name:?} is not a gateway's name: letters, digits and - only"));
@@ -185,7 +185,7 @@ fn backend_of(text: &str, environment: Environment) -> Result<Backend, String> {
 }
 
 fn is_official(reader: &mut Reader<'_>, gateway: &str) -> bool {
-    // The reference writes the gateway's numbers: 1 is official, 10 is not.
+    // The reference uses the gateway's numeric codes: 1 is official, 10 is not.
     let is_ten = reader.text("BK_APIGW_IS_OFFICIAL").as_deref() == Some("10");
     let official = !is_ten && reader.flag("BK_APIGW_IS_OFFICIAL", false);
     if official && !gateway.starts_with("bk-") {
@@ -208,7 +208,7 @@ fn granted_apps(reader: &Reader<'_>, app_code: &str) -> Vec<String> {
 fn release_version(reader: &mut Reader<'_>) -> Version {
     const NAME: &str = "BK_APIGW_RELEASE_VERSION";
     let text = reader.text(NAME).unwrap_or_else(|| "1.0.0".to_owned());
-    // The gateway's versions have at most 64 characters; stage and hash are appended.
+    // The gateway's version numbers have at most 64 characters, and stage and hash are still appended.
     match Version::parse(&text) {
         Ok(version) if text.len() <= 29 => version,
         _ => {

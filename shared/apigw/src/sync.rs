@@ -7,13 +7,13 @@ use crate::client::ApiError;
 use crate::definition::Registration;
 use crate::public_key::{self, Fingerprint, NoKey};
 
-/// The plugin is not registered, or not entirely. Syncing again goes on.
+/// Why the plugin is not registered, or only in part. Another sync completes it.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// The gateway did not do it.
+    /// A call of the gateway's API failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The gateway has no key.
+    /// The gateway's answer is not a public key.
     #[error(transparent)]
     Key(#[from] NoKey),
 }
@@ -27,23 +27,23 @@ pub struct Outcome {
     resources: Synced,
     granted: Vec<String>,
     version: String,
-    /// What became of the version.
+    /// What happened to the version.
     pub release: Release,
     public_key: Fingerprint,
 }
 
-/// What became of a version.
+/// What happened to a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// It was made, and the stage was given it.
+    /// The version was made, and released to the stage.
     Made,
-    /// It was there already, and the stage was given it.
+    /// The version existed already, and was released to the stage.
     Repeated,
-    /// The stage has it already.
+    /// The stage had the version already.
     Unchanged,
 }
 
-/// Registers gateway, stage, resources and grants, and releases a version if the stage has not got it.
+/// Registers gateway, stage, resources and grants, and releases a version if the stage does not have it.
 pub async fn sync(api: &Api, registration: &Registration) -> Result<Outcome, SyncError> {
     api.sync_gateway(&registration.gateway).await?;
     api.sync_stage(&registration.stage).await?;
@@ -65,8 +65,8 @@ pub async fn sync(api: &Api, registration: &Registration) -> Result<Outcome, Syn
     })
 }
 
-/// The same number is the same content, so a version that is there needs no other. If the gateway does not say what
-/// the stage has, it is given the version again, which changes nothing.
+/// Releases the version. The same number means the same content, so an existing version is not made again. If the
+/// gateway does not say which version the stage has, it is released once more, which changes nothing.
 async fn release(api: &Api, registration: &Registration) -> Result<Release, ApiError> {
     let Registration { version, comment, stage_name, .. } = registration;
     if api.released(stage_name).await == Released::Version(version.clone()) {
@@ -80,7 +80,8 @@ async fn release(api: &Api, registration: &Registration) -> Result<Release, ApiE
     Ok(release)
 }
 
-/// An attempt whose answer got lost may have made it: then the next one is refused, for it is there.
+/// Makes the version. An attempt whose answer was lost may have made it; the next attempt is then refused because
+/// the version exists, which is a success.
 async fn create(api: &Api, version: &str, comment: &str) -> Result<(), ApiError> {
     match api.create_version(version, comment).await {
         Err(ApiError::Refused(refusal)) if refusal.status.is_client_error() => {

@@ -1,8 +1,9 @@
-//! The function behind the queue: runs the steps that wake-ups ask for, posts finish callbacks, and ends what
-//! has become a dead letter.
+//! The function behind the queue: runs the steps that wake-ups ask for, posts finish callbacks, and ends
+//! invocations whose message has become a dead letter.
 //!
-//! The answer to a batch names the messages that are to stay (`ReportBatchItemFailures`): only those are redelivered.
-//! A redelivered message may be what crashed its last runner, so it never runs beside others ([`SUSPECTS`]).
+//! The answer to a batch names the messages that stay in the queue (`ReportBatchItemFailures`): only those are
+//! redelivered. A redelivered message may be what crashed its last runner, so it never runs beside others
+//! ([`SUSPECTS`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,12 +45,13 @@ const SUSPECTS: SuspectPolicy = SuspectPolicy {
 };
 
 impl PollTick {
-    /// A handler of the messages of `queue`, that takes those from the queue with this ARN for dead letters.
+    /// A handler of the messages of `queue`. Messages from the queue with this ARN are dead letters.
     pub fn new(engine: Arc<Engine>, queue: Arc<dyn Queue>, dead_letter_queue_arn: impl Into<String>) -> Self {
         Self { engine, queue, dead_letter_queue_arn: dead_letter_queue_arn.into() }
     }
 
-    /// Handles a batch until `ends_at`, when the function is killed, and says which messages are to stay.
+    /// Handles a batch until `ends_at`, when Lambda kills the function; the answer names the messages that stay in
+    /// the queue.
     pub async fn handle(&self, event: SqsEvent, ends_at: Timestamp) -> SqsBatchResponse {
         let budget = TimeBudget::new(self.engine.clock().now(), ends_at);
         let (mut live, mut dead, mut stay) = (Vec::new(), Vec::new(), Vec::new());
@@ -142,7 +144,7 @@ impl BatchMessage {
         let attribute = |name: &str| record.attributes.get(name);
         let receive_count = attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok());
         Ok(Self {
-            // The sender of the message may not have known of the trace that SQS carries.
+            // The sender of the message may not have known the trace that SQS carries.
             trace: TraceContext {
                 xray: message.trace().xray.clone().or_else(|| attribute("AWSTraceHeader").cloned()),
                 ..message.trace().clone()
@@ -164,7 +166,7 @@ impl BatchMessage {
         tracing::info_span!("message", message_id = self.id, otelTraceID = self.trace.id())
     }
 
-    /// Its id, unless it is to be deleted.
+    /// The message's id if it stays in the queue; `None` if it is to be deleted.
     fn unless(&self, handled: Handled) -> Option<String> {
         (handled == Handled::Leave).then(|| self.id.clone())
     }

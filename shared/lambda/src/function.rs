@@ -1,4 +1,4 @@
-//! The four functions. Everything that can be made once is made before the first event, and kept.
+//! The four functions. Whatever can be made once is made before the first event, and kept.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -27,31 +27,31 @@ use crate::http::{answer, ends_at};
 use crate::log::{self, Metrics};
 use crate::settings::StoreSettings;
 
-/// Why a function does not start. Each says what to change.
+/// Why a function does not start. Each message says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Settings that cannot be.
+    /// Settings are wrong or missing.
     #[error("settings are wrong: {0}")]
     Settings(#[from] SettingErrors),
-    /// The author's function did not make the project; the words are the author's.
+    /// The author's function did not make the project; the message is the author's.
     #[error("{0}")]
     Author(String),
     /// The project cannot be served.
     #[error("the plugin project is wrong: {0}")]
     Project(#[from] ProjectErrors),
-    /// AWS cannot be called.
+    /// The clients of AWS cannot be made.
     #[error(transparent)]
     Clients(#[from] ClientsError),
-    /// The secret settings cannot be had.
+    /// The secret settings cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// A key for callback tokens is none.
+    /// A key for callback tokens is not valid.
     #[error("BK_PLUGIN_CALLBACK_KEY: {0}")]
     CallbackKey(#[from] InvalidKey),
     /// Lambda's runtime interface failed.
     #[error("Lambda's runtime interface: {0}")]
     Runtime(#[from] RuntimeError),
-    /// There are no threads to be had.
+    /// The runtime cannot be started.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -75,7 +75,7 @@ pub fn callback<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     })
 }
 
-/// `meta`: what the plugin is. It is given no store, and no secret.
+/// `meta`: what the plugin is. It gets neither a store nor a secret.
 pub fn meta<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     run(async {
         let lookup = |name: &str| std::env::var(name).ok();
@@ -91,7 +91,7 @@ pub fn meta<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     })
 }
 
-/// `poll-tick`: what the queue asks for.
+/// `poll-tick`: handles the messages of the queue.
 pub fn poll_tick<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     run(async {
         let parts = Parts::new(project).await?;
@@ -115,7 +115,7 @@ pub fn poll_tick<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     })
 }
 
-/// What the functions that run something are made of.
+/// The parts that all functions but `meta` share: those that run steps.
 struct Parts {
     engine: Arc<Engine>,
     queue: Arc<dyn Queue>,
@@ -146,7 +146,7 @@ impl Parts {
                 "is required: put it into the secret that BK_PLUGIN_SECRET_NAME names",
             );
         }
-        // A function's own address is not known to it, in development neither.
+        // A function does not know its own address, not even in development.
         if settings.callback_base.is_none() && settings.environment.is_development() {
             reader.wrong(
                 "BK_PLUGIN_PUBLIC_URL",
@@ -164,7 +164,7 @@ impl Parts {
             store: Arc::clone(&store),
             app_secret: settings.app_secret.clone().unwrap_or_default(),
             callback_base,
-            // What listens on this machine is Lambda's own, unless all of it is an emulator.
+            // Only Lambda's own API listens on this machine, unless all of AWS is an emulator here.
             finish_callbacks: settings.finish_callback_client(lookup("AWS_ENDPOINT_URL").is_some()),
         })?;
         // Metrics are written after the event, when no step is running, and every metric costs money.
@@ -175,7 +175,8 @@ impl Parts {
 
 async fn service<Kind>(project: impl MakeProject<Kind>) -> Result<(Arc<Service>, Metrics), StartError> {
     let Parts { engine, settings, metrics, .. } = Parts::new(project).await?;
-    // The token in a callback URL is enough: third parties call the API itself.
+    // The token in a callback URL is enough: third parties call the HTTP API directly, not through BlueKing's
+    // gateway.
     let protocol = ProtocolSettings { callbacks_through_gateway: false, ..settings.protocol() };
     Ok((Service::new(engine, protocol), metrics))
 }
@@ -185,7 +186,7 @@ async fn serve(endpoint: Endpoint, metrics: Metrics) -> Result<(), StartError> {
     Ok(lambda_http::run(lambda_http::service_fn(handle)).await?)
 }
 
-/// Has the author's function make the project, checks it, and says what is probably not meant.
+/// Calls the author's function that makes the project, checks the project, and warns of probable mistakes.
 async fn registry<Kind>(
     project: impl MakeProject<Kind>,
     app_code: &str,
@@ -197,7 +198,7 @@ async fn registry<Kind>(
     Ok(Arc::new(registry))
 }
 
-/// One thread: a function handles one event at a time, and fewer threads are started sooner.
+/// Runs on one thread: a function handles one event at a time, and fewer threads are started sooner.
 fn run(function: impl Future<Output = Result<(), StartError>>) -> ExitCode {
     tls::install();
     let ran = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! The routers of the kit as a handler of HTTP events: API Gateway (HTTP and REST), function URLs and load
+//! Answers HTTP events with the framework's routers: events of API Gateway (HTTP and REST), function URLs and load
 //! balancers.
 
 use std::convert::Infallible;
@@ -37,7 +37,7 @@ pub(crate) async fn answer(
     answered
 }
 
-/// When Lambda kills the function.
+/// The time at which Lambda kills the function.
 pub(crate) fn ends_at(context: &lambda_runtime::Context) -> Timestamp {
     Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX))
 }
@@ -52,7 +52,7 @@ fn stage(request: &Request) -> Option<&str> {
     stage.filter(|stage| *stage != "$default")
 }
 
-/// Takes the stage off a path, where it stands.
+/// Removes the stage from the beginning of a path, if it is there.
 fn strip_stage(uri: &mut Uri, stage: &str) {
     let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let Some(rest) = whole.strip_prefix('/').and_then(|path| path.strip_prefix(stage)) else { return };
@@ -61,7 +61,7 @@ fn strip_stage(uri: &mut Uri, stage: &str) {
     }
     let rest = rest.to_owned();
     let mut parts = std::mem::take(uri).into_parts();
-    // A part of a path that begins with a slash is one.
+    // A part of a path that begins with a slash is still a valid path.
     parts.path_and_query = PathAndQuery::try_from(rest).ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
@@ -106,7 +106,7 @@ mod tests {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    /// An HTTP API's event; a function URL's has the same form.
+    /// An HTTP API's event; a function URL's has the same format.
     fn http_api(stage: &str, path: &str) -> Value {
         json!({
             "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": {},

@@ -1,4 +1,4 @@
-//! What the four Lambda functions are made of.
+//! What the four Lambda functions consist of.
 //!
 //! A function's `main` is one call: [`function::invoke`], [`function::callback`], [`function::poll_tick`] or
 //! [`function::meta`].

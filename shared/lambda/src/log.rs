@@ -11,26 +11,26 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Sets the log up for the whole process, by `BK_PLUGIN_LOG`.
+/// Sets up the log for the whole process, with the levels in `BK_PLUGIN_LOG`.
 pub(crate) fn install(reader: &mut Reader<'_>) {
     let level = bk_plugin_service::settings::log(reader);
     install_at(level);
 }
 
 fn install_at(level: Targets) {
-    // Written at once, not by a thread of its own: a function that has answered is frozen.
+    // Lines are written at once, not by a thread: Lambda freezes a function that has answered.
     let lines = JsonLines::new(io::stdout).with_filter(level);
     // A second function in one process (a test) keeps the log of the first.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     panics::log_panics();
 }
 
-/// The metrics of a function: they are written when an event has been handled.
+/// The metrics of a function: they are written after each event.
 #[derive(Clone, Copy)]
 pub(crate) struct Metrics(Option<&'static Collector>);
 
 impl Metrics {
-    /// Counts from now on, in the namespace `BK_PLUGIN_METRICS_NAMESPACE`.
+    /// Installs the recorder of metrics, in the namespace `BK_PLUGIN_METRICS_NAMESPACE`.
     pub(crate) fn install(reader: &Reader<'_>) -> Self {
         let namespace = reader.text("BK_PLUGIN_METRICS_NAMESPACE").unwrap_or_else(|| "BkPlugin".to_owned());
         let collector = Builder::new().cloudwatch_namespace(namespace).init().ok();
@@ -44,7 +44,7 @@ impl Metrics {
         Self(None)
     }
 
-    /// Writes what was counted. Nobody is there to be told that it cannot be written.
+    /// Writes the metrics. A failure to write them cannot be reported anywhere.
     pub(crate) fn flush(self) {
         if let Some(collector) = self.0 {
             let _ = collector.flush(io::stdout().lock());

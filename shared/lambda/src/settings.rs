@@ -1,5 +1,5 @@
-//! The settings that only Lambda functions have, beside those of [`bk_plugin_service::settings`].
-//! `template.yaml` sets them.
+//! The settings that only Lambda functions have, besides those of [`bk_plugin_service::settings`]. `template.yaml`
+//! sets them.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ pub struct StoreSettings {
     pub table: String,
     /// BK_PLUGIN_QUEUE_URL: URL of the queue of wake-ups.
     pub queue_url: String,
-    /// BK_PLUGIN_LONGEST_DELAY: a wait that is longer is made of hops.
+    /// BK_PLUGIN_LONGEST_DELAY: longest delay of one message; a longer wait is made of hops.
     pub longest_delay: Duration,
 }
 
 impl StoreSettings {
-    /// Reads what `reader` knows.
+    /// Reads the settings from `reader`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let longest = LONGEST_DELAY.as_secs();
         Self {

@@ -1,4 +1,4 @@
-//! `server apigw`: commands that talk to BlueKing's API gateway and end.
+//! `server apigw`: one-time commands for BlueKing's API gateway.
 
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::{ApiError, Client, ClientError};
@@ -11,7 +11,7 @@ use bk_plugin_service::settings::{self, Reader, SettingErrors};
 
 use crate::command_line::Apigw;
 
-/// Why a command did not do what it is for. Each says what to change.
+/// Why a command failed. Each message says what to change.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error("settings are wrong: {0}")]
@@ -30,7 +30,7 @@ pub(crate) enum CommandError {
     Runtime(std::io::Error),
 }
 
-/// Runs a command; what it has to say is for standard output.
+/// Runs a command; returns the text for standard output.
 pub(crate) fn run(
     command: Apigw,
     variables: &dyn Fn(&str) -> Option<String>,
@@ -65,7 +65,7 @@ pub(crate) fn run(
     }
 }
 
-/// What was read; whatever is missing has been noted as wrong.
+/// The settings that were read. If they are `None`, the reader has noted why.
 fn complete<T>(reader: Reader<'_>, read: Option<T>) -> Result<T, SettingErrors> {
     reader.finish(read)?.ok_or_else(|| SettingErrors(Vec::new()))
 }

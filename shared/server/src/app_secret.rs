@@ -1,5 +1,5 @@
-//! The app secret: the platform's, or in development one that is made once and kept in a file, so
-//! that callback URLs outlive a restart.
+//! The app secret: the platform's, or in development one that is made once and kept in a file, so that callback
+//! URLs stay valid after a restart.
 
 use std::fs;
 use std::io::{self, Write as _};

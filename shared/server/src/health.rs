@@ -1,4 +1,4 @@
-//! `/healthz`: the process lives. `/readyz`: it can serve, and has not been told to stop.
+//! `/healthz`: the process is alive. `/readyz`: it can serve requests, and has not received a signal to stop.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) fn routes(engine: Arc<Engine>, stopping: watch::Receiver<bool>) -> Ro
             match engine.ping().await {
                 Ok(()) => (StatusCode::OK, "ready\n"),
                 Err(error) => {
-                    // Anybody may ask, and the database's words may name its users.
+                    // This route is open to everyone, and the database's message may name its users.
                     tracing::warn!(%error, "not ready: the store does not answer");
                     (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n")
                 }

@@ -1,4 +1,4 @@
-//! Deletes finished records whose time is over.
+//! Deletes finished records that have expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use bk_plugin_core::clock::{Clock as _, SystemClock};
 use bk_plugin_sql::Store;
 
 const EVERY: Duration = Duration::from_mins(10);
-/// Few enough that a batch delays no step noticeably.
+/// Records that are deleted at once: few enough that a batch delays no step noticeably.
 const AT_ONCE: u32 = 500;
 
-/// Runs until it is dropped.
+/// Deletes expired records every ten minutes, until the future is dropped.
 pub(crate) async fn keep(store: Arc<dyn Store>) {
     loop {
         match delete_all_expired(&*store).await {

@@ -19,7 +19,7 @@ use crate::start_error::StartError;
 use crate::store::{StoreSettings, open_mysql};
 use crate::{log, registry, serve};
 
-/// Why nothing was taken over, or not everything. Each says what to change.
+/// Why nothing, or not everything, was taken over. Each message says what to change.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
     #[error("settings are wrong: {0}")]
@@ -35,14 +35,14 @@ pub(crate) enum ImportError {
     Python(#[from] PythonError),
     #[error(transparent)]
     Start(#[from] StartError),
-    /// What was done with each.
+    /// Some invocations were not taken over: the report on each.
     #[error("not everything is taken over; what is not here is still in the table schedule_schedule\n{0}")]
     Left(Report),
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),
 }
 
-/// What was done with each invocation, in a line of its own, and how many there were.
+/// What was done with each invocation, one per line, and how many there were of each outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     lines: String,
@@ -82,7 +82,7 @@ impl Report {
     }
 }
 
-/// Takes over what can be, and says what was done with each; with `dry_run` it says what would be done.
+/// Takes over the invocations that can be, and reports on each; with `dry_run` only reports what it would do.
 pub(crate) fn run<Kind>(
     project: impl MakeProject<Kind>,
     dry_run: bool,
@@ -101,7 +101,7 @@ async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) ->
     let StoreSettings::Mysql(address) = &settings.store else { return Err(ImportError::NoMysql) };
     let store = Arc::new(open_mysql(address, settings.store_options()).await?);
     let found = store.python_invocations().await?;
-    // No step is run here, so no URL with this port is handed out.
+    // No step runs here, so no callback URL with this port is ever handed out.
     let engine = serve::engine(
         registry,
         settings,

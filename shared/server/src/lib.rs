@@ -1,7 +1,7 @@
 //! The HTTP routers and the worker in one process, over one store.
 //!
-//! [`main`] is all a binary needs: it reads the settings, starts, and stops on SIGTERM or Ctrl-C when the
-//! steps that run have come to their end.
+//! [`main`] is all a binary needs: it reads the settings, starts, and stops on SIGTERM or Ctrl-C after the running
+//! steps have ended.
 #![deny(missing_docs)]
 
 mod apigw;
@@ -36,16 +36,17 @@ pub use settings::ServerSettings;
 pub use start_error::StartError;
 pub use traces::TraceSettings;
 
-/// Does what the command line says: nothing on it, and the project is served until the process is told to stop.
+/// Runs the command on the command line; without one, serves the project until a signal to stop.
 ///
-/// `project` is the function that makes the project, `main(my_plugins::project)`. It may be async, and it may return a
-/// `Result`: its error says why the server cannot start. It is called inside the runtime, when settings, log and TLS are
-/// there.
+/// `project` is the function that makes the project: `main(my_plugins::project)`. It may be async, and it may
+/// return a `Result`: its error says why the server cannot start. It is called inside the runtime, after settings,
+/// log and TLS are set up.
 pub fn main<Kind>(project: impl MakeProject<Kind>) -> ExitCode {
     main_with(project, |name| std::env::var(name).ok())
 }
 
-/// As [`main`], with variables of the caller's own: for servers with defaults of theirs.
+/// Like [`main`], but reads the caller's variables instead of the environment's: for servers with their own
+/// defaults.
 pub fn main_with<Kind>(
     project: impl MakeProject<Kind>,
     variables: impl Fn(&str) -> Option<String>,
@@ -69,14 +70,14 @@ pub fn main_with<Kind>(
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may not be set up yet, and this is for whoever typed the command.
+            // The log may not be set up yet, and this message is for the person who typed the command.
             let _ = writeln!(std::io::stderr(), "{what}: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Output of a command. Whoever closed it does not want it.
+/// Prints the output of a command. A closed standard output is not an error: its reader has read enough.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Logs: for people on a terminal, JSON lines otherwise; JSON lines in files besides, where a platform collects them.
+//! Logs: text on a terminal, JSON lines otherwise; also JSON lines in files, where a platform collects them.
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
@@ -14,11 +14,11 @@ use crate::log_files::LogFiles;
 use crate::settings::ServerSettings;
 use crate::traces::Traces;
 
-/// What a server holds on to for its log.
+/// What a server keeps alive for its log.
 pub(crate) struct Log {
     /// The log of each of the latest invocations, for `logs/<trace_id>`; in development only.
     pub(crate) invocations: Option<InvocationLog>,
-    /// They write what is left when they are dropped.
+    /// Write the remaining lines when they are dropped.
     _guards: Vec<WorkerGuard>,
 }
 
@@ -50,18 +50,19 @@ pub(crate) fn install(settings: &ServerSettings, traces: Option<&Traces>) -> Log
     Log { invocations, _guards: guards }
 }
 
-/// The log of a command that ends: lines for whoever typed it, beside its output.
+/// The log of a one-time command: lines on standard error for the person who typed it, beside its output.
 pub(crate) fn to_stderr(filter: Targets) {
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false).with_writer(io::stderr);
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
 }
 
-/// Lines go to standard output many at a time; none is dropped.
+/// Writes many lines at a time to standard output; none is dropped.
 fn stdout() -> (NonBlocking, WorkerGuard) {
     on_a_thread(BufWriter::with_capacity(64 * 1024, io::stdout()), false)
 }
 
-/// Has a thread of its own write lines. If it cannot keep up with very many, whoever logs waits, or they are dropped.
+/// Writes lines on a thread of its own. When that thread falls too far behind, lines are dropped if `dropped` is
+/// true; otherwise the code that logs waits.
 fn on_a_thread(writer: impl Write + Send + 'static, dropped: bool) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default().lossy(dropped).finish(writer)
 }

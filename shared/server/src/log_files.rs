@@ -1,4 +1,4 @@
-//! The log in files of a folder that a platform collects from: where they are, what they are called, how they are rotated.
+//! The log in files of a folder that a platform collects: their place, their names, their rotation.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use bk_plugin_service::settings::Reader;
 
-/// Where the log's files are and how large they become.
+/// Where the log's files are and how large they may become.
 #[derive(Debug, Clone)]
 pub struct LogFiles {
     /// BKPAAS_APP_LOG_PATH: the folder.
     pub folder: PathBuf,
-    /// What the files of all processes of this kind begin with.
+    /// The prefix of the file names of all processes of this kind.
     pub prefix: String,
     /// BK_PLUGIN_LOG_FILE_SIZE: bytes a file may have.
     pub largest: u64,
-    /// BK_PLUGIN_LOG_FILES_KEPT: how many full files are kept beside the one that is written.
+    /// BK_PLUGIN_LOG_FILES_KEPT: how many full files are kept besides the current one.
     pub kept: u32,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct LogFilesError {
 }
 
 impl LogFiles {
-    /// What is set, if a folder is.
+    /// Reads the settings; `None` if no folder is set.
     pub(crate) fn read(reader: &mut Reader<'_>, app_id: &str) -> Option<Self> {
         let largest = reader.number("BK_PLUGIN_LOG_FILE_SIZE", 10 * 1024 * 1024, 64 * 1024..=1 << 40);
         let kept = reader.number("BK_PLUGIN_LOG_FILES_KEPT", 5, 0..=1000);
@@ -44,8 +44,8 @@ impl LogFiles {
         Some(Self { folder: folder.into(), prefix, largest, kept })
     }
 
-    /// Opens this process' file. Processes share the folder, across containers too, and none writes another's file: the
-    /// machine and the process are part of its name.
+    /// Opens this process's file. Processes share the folder, across containers too, but never a file: the file's
+    /// name contains the machine and the process.
     pub(crate) fn open(&self) -> Result<RotatingFile, LogFilesError> {
         let (host, process) = (crate::hostname::hostname(), std::process::id());
         let path = self.folder.join(format!("{}-{host}-{process}-server.log", self.prefix));
@@ -55,10 +55,11 @@ impl LogFiles {
     }
 }
 
-/// A file that is moved to `<name>.1` before it would become too large, what is there to `<name>.2`, and so on.
+/// A rotated log file. Before it would become too large, it is moved to `<name>.1`, the file there to `<name>.2`,
+/// and so on.
 ///
-/// Writing never fails: what cannot be written is lost, since whoever logs cannot do anything about a full disk. That is
-/// said on standard error, once until it goes well again.
+/// Writing never fails: lines that cannot be written are lost, because the code that logs cannot do anything about
+/// a full disk. Standard error gets one message when lines begin to be lost and one when writing works again.
 #[derive(Debug)]
 pub(crate) struct RotatingFile {
     path: PathBuf,
@@ -103,7 +104,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// The path of the file that was full so many files ago.
+    /// The path of the `number`th latest full file; for 0 that of the current file.
     fn numbered(&self, number: u32) -> PathBuf {
         if number == 0 {
             return self.path.clone();
@@ -113,7 +114,7 @@ impl RotatingFile {
         path.into()
     }
 
-    /// What is to be said of how writing went, if that has changed.
+    /// The message about the result `went` of a write, if it differs from the result before.
     fn changed(&mut self, went: &io::Result<()>) -> Option<String> {
         let path = self.path.display();
         let said = match went {
@@ -129,7 +130,7 @@ impl RotatingFile {
 
     fn note(&mut self, went: &io::Result<()>) {
         if let Some(said) = self.changed(went) {
-            // Not logged: this is where the log goes.
+            // Not logged, because this file is the log.
             let _ = writeln!(io::stderr(), "{said}");
         }
     }
@@ -139,7 +140,7 @@ fn appending(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-/// Lines are written many at a time when there are many.
+/// Collects lines in memory, so that many are written at a time.
 fn buffered(file: File) -> BufWriter<File> {
     BufWriter::with_capacity(64 * 1024, file)
 }

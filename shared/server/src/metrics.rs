@@ -1,4 +1,5 @@
-//! `/metrics`: what Prometheus is told. Nothing in it is secret, and whoever scrapes has no JWT, so it is for everybody.
+//! `/metrics`: the metrics for Prometheus. None is secret, and a scraper has no JWT, so the route is open to
+//! everyone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,16 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Everything that was counted.
+/// The metrics of this process.
 #[derive(Clone)]
 pub(crate) struct Metrics(PrometheusHandle);
 
-/// Times are kept one by one until they are put into their buckets.
+/// Time between two upkeeps. Each measured duration takes memory until the upkeep puts it into its bucket.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 impl Metrics {
-    /// Counts from now on, for the whole process. Names and buckets are the reference's, as Prometheus' client for Python
-    /// shows them: counters end in `_total`, and every metric has the label `hostname`.
+    /// Installs the recorder for the whole process. Names and buckets are the reference's, as Prometheus' client
+    /// for Python shows them: counters end in `_total`, and every metric has the label `hostname`.
     pub(crate) fn install() -> Result<Self, BuildError> {
         let recorder = PrometheusBuilder::new()
             .with_recommended_naming(true)
@@ -33,13 +34,13 @@ impl Metrics {
             .add_global_label("hostname", crate::hostname::hostname())
             .build_recorder();
         let handle = recorder.handle();
-        // A second server in one process (a test) counts with the first.
+        // A second server in one process (a test) uses the recorder of the first.
         let _ = metrics::set_global_recorder(recorder);
         describe(None);
         Ok(Self(handle))
     }
 
-    /// Keeps what was counted small. Runs until it is dropped.
+    /// Runs the upkeep, which bounds the memory, until the future is dropped.
     pub(crate) async fn keep(self) {
         loop {
             tokio::time::sleep(UPKEEP_EVERY).await;
@@ -47,7 +48,7 @@ impl Metrics {
         }
     }
 
-    /// The route, with the depth of the queue in `store`.
+    /// The route, which also shows the depth of the queue in `store`.
     pub(crate) fn routes(self, store: Arc<dyn Store>) -> Router {
         let depth = Arc::new(DepthOf { store, read_at: Mutex::new(None) });
         let show = move || {
@@ -61,19 +62,20 @@ impl Metrics {
     }
 }
 
-/// The depth of a store's queue. It is counted row by row, so not more often than anybody needs it.
+/// Depth of a store's queue. The database counts it row by row, so it is read only when a scrape needs it, and not
+/// each time.
 struct DepthOf {
     store: Arc<dyn Store>,
     read_at: Mutex<Option<Instant>>,
 }
 
-/// How old the depth may be.
+/// Longest time for which a depth is shown before it is read again.
 const DEPTH_KEPT: Duration = Duration::from_secs(10);
-/// How long a scrape waits for the store.
+/// Longest time that a scrape waits for the store.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl DepthOf {
-    /// Reads the depth, unless it was read a moment ago.
+    /// Reads and shows the depth, unless it was read within [`DEPTH_KEPT`].
     async fn tell(&self) {
         let mut read_at = self.read_at.lock().await;
         if read_at.is_some_and(|at| at.elapsed() < DEPTH_KEPT) {
@@ -85,7 +87,7 @@ impl DepthOf {
     }
 }
 
-/// Shows the depth; of a store that does not answer, that it is not known.
+/// Shows the depth; NaN if the store does not answer.
 #[expect(clippy::cast_precision_loss, reason = "a queue that is so deep is deep enough")]
 fn tell(asked: &Result<QueueDepth, StoreError>) {
     let shown = |of: fn(&QueueDepth) -> u64| asked.as_ref().map_or(f64::NAN, |depth| of(depth) as f64);

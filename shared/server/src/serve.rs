@@ -1,4 +1,4 @@
-//! Wires store, engine, worker and routers together, and takes them down in order.
+//! Connects store, engine, worker and routers, and stops them in order.
 
 use std::future::IntoFuture as _;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::start_error::StartError;
 use crate::traces::TracedRequests;
 use crate::{app_secret, health, housekeeping, traces};
 
-/// Serves until the process is told to stop.
+/// Serves until a signal to stop.
 pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Log) -> Result<(), StartError> {
     let shared = &settings.shared;
     let mut stopping = stop_signal();
@@ -55,7 +55,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
         health::routes(Arc::clone(&engine), stopping.clone()).merge(metrics.routes(store.clone()));
     let traced = option_layer(settings.traces.is_some().then_some(TracedRequests));
     let routes = Shared::new(traced.layer(routes(&service, operators, settings.role, log)));
-    // Whoever sends callers here hears of the stop a moment later.
+    // Callers still arrive for a moment: the load balancer learns of the stop a little later.
     let delay = settings.shutdown_delay;
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped_for(stopping.clone(), delay));
     tokio::select! {
@@ -64,10 +64,10 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
                 tracing::error!(%error, "the listener failed");
             }
         }
-        // A client that never sends the rest of its request must not hold the process.
+        // A client that never sends the rest of its request must not keep the process alive.
         () = stopped_for(stopping, delay + shared.limits.lease()) => tracing::warn!("connections that do not end are cut"),
     }
-    // Requests have been answered; the steps that run come to their end, then nobody needs the store.
+    // Requests have been answered. After the running steps have ended, nothing uses the store.
     service.finish_steps().await;
     if let Some(working) = working {
         let _ = working.await;
@@ -93,7 +93,7 @@ pub(crate) fn engine(
     let shared = &settings.shared;
     let finish_callbacks = shared.finish_callback_client(shared.environment.is_development());
     finish_callbacks.prepare()?;
-    // Only in development it may be missing.
+    // The callback base can be missing in development only.
     let own_base = || format!("http://127.0.0.1:{port}/bk_plugin");
     let engine = shared.engine(EngineHost {
         registry: Arc::new(registry),
@@ -115,7 +115,7 @@ fn service(engine: &Arc<Engine>, settings: &ServerSettings) -> Result<Arc<Servic
     Ok(Service::new(Arc::clone(engine), protocol))
 }
 
-/// What is for callers, beside what is for operators.
+/// The routes for callers, merged with those for operators.
 fn routes(service: &Arc<Service>, operators: Router, role: Role, log: &Log) -> Endpoint {
     let mut groups = operators;
     if role.answers_callers() {
@@ -142,8 +142,8 @@ fn announce(engine: &Engine, settings: &ServerSettings, listener: &TcpListener) 
     tracing::info!(%store, %environment, versions, "serving http://{address}/bk_plugin/");
 }
 
-/// Becomes true on SIGTERM or Ctrl-C. A second one ends the process at once: nothing is lost by that, what
-/// was running is run again.
+/// Becomes true on SIGTERM or Ctrl-C. A second signal ends the process at once: nothing is lost, because
+/// interrupted steps are run again.
 fn stop_signal() -> watch::Receiver<bool> {
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
@@ -170,11 +170,11 @@ async fn told_to_stop() {
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the runtime.
+    // An error means that the sender is gone, and the runtime with it.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Returns so long after [`stopped`].
+/// Returns `patience` after [`stopped`].
 async fn stopped_for(stopping: watch::Receiver<bool>, patience: Duration) {
     stopped(stopping).await;
     tokio::time::sleep(patience).await;

@@ -1,4 +1,4 @@
-//! The server's own settings beside those it shares with the Lambda functions.
+//! The server's own settings, besides those that it shares with the Lambda functions.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::log_files::LogFiles;
 use crate::store::{StoreOptions, StoreSettings};
 use crate::traces::TraceSettings;
 
-/// Everything the server is told. `docs/configuration.md` has every variable.
+/// All settings of the server. `docs/configuration.md` has every variable.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// What it shares with the Lambda functions.
+    /// The settings that it shares with the Lambda functions.
     pub shared: Settings,
     /// BK_PLUGIN_HOST: the address to listen on.
     pub host: String,
@@ -25,29 +25,29 @@ pub struct ServerSettings {
     pub store: StoreSettings,
     /// BK_PLUGIN_STATE_LIMIT: bytes the record of one invocation may have.
     pub state_limit: usize,
-    /// Where the gateway is asked for its public key, if callers must come through it, its key is not configured, and
-    /// a variable such as BK_API_URL_TMPL says where its API is.
+    /// Where the gateway's API is, from which the public key is fetched. Set if callers must come through the
+    /// gateway, its key is not configured, and a variable such as BK_API_URL_TMPL says where the API is.
     pub apigw: Option<Connection>,
     /// BK_PLUGIN_ROLE: what this process does.
     pub role: Role,
-    /// BK_PLUGIN_SHUTDOWN_DELAY: how long callers are still answered after the process was told to stop.
+    /// BK_PLUGIN_SHUTDOWN_DELAY: how long callers are still answered after a signal to stop.
     pub shutdown_delay: Duration,
     /// BK_PLUGIN_CONCURRENCY.
     pub worker: WorkerOptions,
-    /// BK_PLUGIN_LOG: what is logged.
+    /// BK_PLUGIN_LOG: which log lines are written.
     pub log: Targets,
     /// The log's files, if there are any.
     pub log_files: Option<LogFiles>,
-    /// Where traces are sent to, if they are.
+    /// Where traces are sent; `None` if they are not.
     pub traces: Option<TraceSettings>,
 }
 
-/// What a process does of what a server does.
+/// Which of the server's jobs a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Answers callers, and runs first steps inside their calls.
     Web,
-    /// Runs every later step. It listens too, for probes and metrics alone.
+    /// Runs every later step. It also listens, but only for probes and metrics.
     Worker,
     /// Both.
     All,

@@ -9,13 +9,13 @@ use bk_plugin_service::finish_callback_client::ClientError;
 use bk_plugin_service::settings::SettingErrors;
 use bk_plugin_sql::{mysql, sqlite};
 
-/// Why the server does not start. Each says what to change.
+/// Why the server does not start. Each message says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Settings that cannot be.
+    /// Settings are wrong or missing.
     #[error("settings are wrong: {0}")]
     Settings(#[from] SettingErrors),
-    /// The author's function did not make the project; the words are the author's.
+    /// The author's function did not make the project; the message is the author's.
     #[error("{0}")]
     Author(String),
     /// The project cannot be served.
@@ -27,7 +27,7 @@ pub enum StartError {
     /// The MySQL database cannot be opened.
     #[error(transparent)]
     Mysql(#[from] mysql::OpenError),
-    /// The secret for development cannot be kept.
+    /// The app secret for development cannot be kept in its file.
     #[error("{path}: the app secret for development cannot be kept there: {source}; set BKPAAS_APP_SECRET")]
     AppSecret {
         /// The file.
@@ -35,30 +35,30 @@ pub enum StartError {
         /// What is wrong.
         source: io::Error,
     },
-    /// A key for callback tokens is none.
+    /// A key for callback tokens is not valid.
     #[error("BK_PLUGIN_CALLBACK_KEY: {0}")]
     CallbackKey(#[from] InvalidKey),
-    /// Finish callbacks could not be sent.
+    /// The client for finish callbacks cannot be made.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The gateway could not be asked for its public key.
+    /// The client that asks the gateway for its public key cannot be made.
     #[error(transparent)]
     Apigw(#[from] bk_plugin_apigw::client::ClientError),
-    /// The port cannot be listened on.
+    /// The server cannot listen on the port.
     #[error("cannot listen on {address}: {source}; set PORT or BK_PLUGIN_HOST")]
     Listen {
-        /// Where it was tried.
+        /// The address and port.
         address: String,
         /// What is wrong.
         source: io::Error,
     },
-    /// Nothing can be counted.
+    /// The recorder of metrics cannot be installed.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    /// Traces cannot be sent.
+    /// The exporter of traces cannot be made.
     #[error("traces cannot be sent: {0}; see OTEL_GRPC_URL")]
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// The machine gives no threads.
+    /// The runtime's threads cannot be started.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
 }

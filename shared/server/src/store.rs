@@ -1,4 +1,4 @@
-//! Which database the server keeps its invocations in: a SQLite file, or MySQL for more than one process.
+//! The database in which the server keeps its invocations: a SQLite file, or MySQL for more than one process.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,18 +21,18 @@ pub enum StoreSettings {
     Mysql(MysqlAddress),
 }
 
-/// How a store is opened, wherever it is.
+/// Options for opening a store, whichever it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreOptions {
     /// How long a received message stays hidden from other receivers.
     pub(crate) visibility_timeout: Duration,
     /// Bytes that the record of one invocation may have.
     pub(crate) largest_record: usize,
-    /// Whether this is development, where losing the store loses nothing.
+    /// Whether this is development, where losing the store does no harm.
     pub(crate) development: bool,
 }
 
-/// The names under which a platform tells of one database.
+/// The names of the variables by which a platform describes one database.
 struct AddOn {
     host: &'static str,
     port: &'static str,
@@ -45,7 +45,7 @@ struct AddOn {
     insecure: &'static str,
 }
 
-/// In the order they are looked for.
+/// In the order in which they are tried.
 const ADD_ONS: [AddOn; 2] = [
     AddOn {
         host: "MYSQL_HOST",
@@ -99,7 +99,7 @@ impl StoreSettings {
         })
     }
 
-    /// The file in which development keeps its secret.
+    /// The file in which the app secret for development is kept.
     pub(crate) fn secret_file(&self) -> PathBuf {
         match self {
             Self::Sqlite(path) => path.with_extension("secret"),

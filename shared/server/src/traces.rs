@@ -1,7 +1,7 @@
-//! Traces, sent over OTLP: one an invocation, with a span for the call and one for every step.
+//! Traces, sent over OTLP: one per invocation, with a span for the call and one for every step.
 //!
-//! Which trace an invocation belongs to is carried from step to step by the framework, as the headers of W3C Trace
-//! Context ([`TraceContext`]); this is where those become OpenTelemetry's, and spans are sent on.
+//! The framework carries an invocation's trace from step to step as the headers of W3C Trace Context
+//! ([`TraceContext`]); this module turns them into OpenTelemetry's contexts and sends spans.
 
 mod request;
 mod settings;
@@ -35,11 +35,11 @@ pub use settings::TraceSettings;
 /// Sends spans to a collector.
 pub(crate) struct Traces(SdkTracerProvider);
 
-/// How long the last spans may take to be sent.
+/// Longest time for sending the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
 impl Traces {
-    /// Sends spans from now on, many at a time and from a thread of its own; those that come faster than they can be
+    /// Starts to send spans, many at a time and on a thread of its own; spans that come faster than they can be
     /// sent are dropped. To be called within the runtime.
     pub(crate) fn start(settings: &TraceSettings) -> Result<Self, ExporterBuildError> {
         tls::install();
@@ -55,7 +55,7 @@ impl Traces {
         Ok(Self(provider))
     }
 
-    /// Has the spans of the process sent.
+    /// The layer that collects the process's spans for sending.
     pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -68,7 +68,7 @@ impl Traces {
             .with_filter(filter_fn(is_sent))
     }
 
-    /// Sends what is left, for a while. It blocks.
+    /// Sends the remaining spans, for at most [`LAST_SPANS`]. Blocks.
     pub(crate) fn stop(self) {
         if let Err(error) = self.0.shutdown_with_timeout(LAST_SPANS) {
             tracing::warn!(%error, "the last spans were not sent");
@@ -76,7 +76,7 @@ impl Traces {
     }
 }
 
-/// Trusts whom the clients for callers trust, too.
+/// Trusts the same certificate authorities as the framework's HTTP clients.
 fn trusting(authorities: &Authorities) -> ClientTlsConfig {
     let tls = ClientTlsConfig::new().with_enabled_roots();
     match authorities.pem() {
@@ -85,12 +85,12 @@ fn trusting(authorities: &Authorities) -> ClientTlsConfig {
     }
 }
 
-/// Payloads are logged at finer levels, and never sent.
+/// Payloads are logged at finer levels than INFO, and never sent.
 fn is_sent(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO && metadata.name() != LOG_SPAN
 }
 
-/// What all spans have in common: whose they are.
+/// The attributes of all spans: the service they belong to, and its data token.
 fn resource(settings: &TraceSettings) -> Resource {
     let mut resource = Resource::builder()
         .with_service_name(settings.service.clone())
@@ -103,9 +103,9 @@ fn resource(settings: &TraceSettings) -> Resource {
     resource.build()
 }
 
-/// Puts a step's span into its invocation's trace, and shows the log the span's id.
+/// Puts a step's span into its invocation's trace, and adds the span's ids to its log lines.
 pub(crate) fn place(span: &Span, parent: &TraceContext, cause: Option<&TraceContext>) {
-    // It cannot be placed if it is not sent at all.
+    // Fails if the span is not sent at all: then it needs no parent.
     let _ = span.set_parent(context_of(parent));
     if let Some(cause) = cause {
         span.add_link(context_of(cause).span().span_context().clone());
@@ -127,7 +127,7 @@ fn context_of(trace: &TraceContext) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &Carried(trace))
 }
 
-/// The headers of a trace as the framework carries them.
+/// Gives OpenTelemetry read access to the headers of a trace that the framework carries.
 struct Carried<'a>(&'a TraceContext);
 
 impl Extractor for Carried<'_> {
@@ -144,7 +144,7 @@ impl Extractor for Carried<'_> {
     }
 }
 
-/// The headers of a request.
+/// Gives OpenTelemetry write access to the headers of a request.
 struct Headers<'a>(&'a mut HeaderMap);
 
 impl Injector for Headers<'_> {

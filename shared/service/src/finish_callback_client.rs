@@ -1,5 +1,5 @@
-//! Posts finish callbacks over HTTP. The URL comes from the caller, so it may not lead anywhere that only
-//! this machine can reach by accident of where it runs: the metadata service above all.
+//! Posts finish callbacks over HTTP. The URL comes from the caller, so it may not lead to an address that is
+//! reachable only from this machine: the metadata service above all.
 
 mod destinations;
 
@@ -22,16 +22,16 @@ use bk_plugin_engine::{FinishCallbackClient, PostError};
 
 use crate::tls::Authorities;
 
-/// How long one post may take. bk-sops answers at once; whoever does not is asked again.
+/// Time limit of one post. bk-sops answers at once; a receiver that does not is asked again.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// As much of the answer as is looked at for `"result": false`.
+/// Bytes of the answer that are searched for `"result": false`.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Posts over HTTP and HTTPS, follows no redirect, and connects to the address it has checked.
 #[derive(Debug)]
 pub struct HttpFinishCallbackClient {
-    /// Made when it is first needed: reading the machine's certificates takes a while, and a Lambda function
-    /// that is started for something else need not wait for it.
+    /// Made when it is first needed: reading the machine's certificates takes a while, and a Lambda function that
+    /// was started for something else need not wait for it.
     client: OnceLock<reqwest::Client>,
     destinations: Destinations,
     authorities: Authorities,
@@ -48,7 +48,7 @@ impl HttpFinishCallbackClient {
         Self { client: OnceLock::new(), destinations, authorities }
     }
 
-    /// Makes now what is otherwise made for the first post, and says if that cannot be done.
+    /// Makes the client now instead of at the first post; fails if it cannot be made.
     pub fn prepare(&self) -> Result<(), ClientError> {
         self.client().map(drop)
     }
@@ -60,7 +60,7 @@ impl HttpFinishCallbackClient {
         let client = crate::tls::client_builder(&self.authorities)
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())
-            // A proxy would resolve names where they cannot be checked.
+            // A proxy would resolve names itself, where they cannot be checked.
             .no_proxy()
             .dns_resolver(CheckedResolver(self.destinations.clone()))
             .user_agent(concat!("bk-plugin-framework-rust/", env!("CARGO_PKG_VERSION")))
@@ -83,7 +83,7 @@ impl FinishCallbackClient for HttpFinishCallbackClient {
         let mut answer = post
             .send()
             .await
-            // The URL may hold a token: the log is told what went wrong, not where.
+            // The URL may hold a token: the log says what went wrong, not where.
             .map_err(|error| PostError(with_sources(&error.without_url())))?;
         if !answer.status().is_success() {
             return Err(PostError(format!("the caller answered {}", answer.status())));
@@ -101,8 +101,8 @@ impl FinishCallbackClient for HttpFinishCallbackClient {
     }
 }
 
-/// Resolves names and refuses those that lead to a forbidden address. The addresses it returns are those
-/// that are connected to, so a name cannot change its mind in between.
+/// Resolves names and refuses those that lead to a forbidden address. The client connects to the addresses it
+/// returns, so a name cannot lead elsewhere after the check.
 struct CheckedResolver(Destinations);
 
 impl Resolve for CheckedResolver {
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Whoever signed its certificate has to be trusted: by the machine, or by the operator's own list.
+    /// The certificate's issuer must be trusted: by the machine, or by the operator's own list.
     #[tokio::test]
     async fn a_private_authority_is_trusted_when_it_is_told() {
         const DATA: &str = local_apigw::DATA;

@@ -1,8 +1,8 @@
 //! The log as lines of JSON.
 //!
-//! The names of the fields (levelname, funcName, pathname, message, trace_id) are those that BlueKing's log panel reads,
-//! which is made for Python: so are the names of the levels and the form of the time. The four of every line are always
-//! there: bk-sops' panel breaks on a line without one.
+//! The names of the fields (levelname, funcName, pathname, message, trace_id) are those that BlueKing's log panel
+//! reads. The panel is made for Python, so the names of the levels and the format of the time are Python's too.
+//! The first four fields are in every line: bk-sops' panel breaks on a line without one.
 
 use std::fmt;
 use std::io::Write as _;
@@ -18,8 +18,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Writes every event as one line of JSON.
 ///
-/// An event has the fields of the spans it is in; of two with one name, that of the event or the inner span counts.
-/// Fields with a dot in their name are attributes that OpenTelemetry has conventions for: they are not for the log.
+/// An event has the fields of the spans it is in; of two with one name, the event's or the inner span's counts.
+/// Fields with a dot in their name are attributes of OpenTelemetry's conventions and are left out of the log.
 #[derive(Debug)]
 pub struct JsonLines<W> {
     writer: W,
@@ -32,14 +32,14 @@ impl<W> JsonLines<W> {
         Self { writer, zone: TimeZone::UTC }
     }
 
-    /// The same, with times in `zone`.
+    /// The same lines, with times in `zone`.
     #[must_use]
     pub fn in_zone(self, zone: TimeZone) -> Self {
         Self { zone, ..self }
     }
 }
 
-/// A level as Python calls it.
+/// A level under Python's name.
 pub(crate) fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "ERROR",
@@ -80,7 +80,7 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         line.add(&fields);
-        // An event may be about another line of code than its own: an author's error, a panic.
+        // An event may name another line of code than its own: an author's error, a panic.
         line.put("pathname", metadata.file().unwrap_or_default());
         line.put("lineno", metadata.line());
         for span in context.event_scope(event).into_iter().flatten() {
@@ -89,16 +89,17 @@ where
             }
         }
         line.put("message", "");
-        // Nobody is there to be told that the log cannot be written.
+        // A failure to write the log cannot be reported anywhere.
         let _ = self.writer.make_writer().write_all(&line.finish());
     }
 }
 
-/// Fields of an event or a span: their values as JSON, one after another. Of two with one name the later counts.
+/// Fields of an event or a span: their values as JSON, one after another. Of two fields with one name the later
+/// counts.
 #[derive(Debug, Default)]
 struct Fields {
     json: Vec<u8>,
-    /// Name of each, and where its value ends.
+    /// Name of each field, and where its value ends.
     ends: Vec<(&'static str, usize)>,
 }
 
@@ -111,7 +112,7 @@ impl Fields {
         }
     }
 
-    /// Name and value of each, the latest first.
+    /// Name and value of each field, the latest first.
     fn latest_first(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
         let spans: Vec<_> = starts.zip(&self.ends).collect();
@@ -119,7 +120,7 @@ impl Fields {
     }
 }
 
-/// A JSON object that is being written: each field with a comma before it, and each once.
+/// A JSON object that is being written. It writes the commas, and each field only once.
 #[derive(Debug)]
 struct Line {
     json: Vec<u8>,
@@ -127,7 +128,7 @@ struct Line {
 }
 
 impl Line {
-    /// Writes a field with a value that is always JSON, unless it is there.
+    /// Writes a field whose value is always valid JSON, unless a field of this name is written already.
     fn put(&mut self, name: &'static str, value: impl Serialize) {
         if self.begin(name) {
             // Writing to a vector does not fail.
@@ -135,7 +136,7 @@ impl Line {
         }
     }
 
-    /// Writes those fields that are not there.
+    /// Writes the fields that are not written yet.
     fn add(&mut self, fields: &Fields) {
         for (name, value) in fields.latest_first() {
             if self.begin(name) {
@@ -144,7 +145,8 @@ impl Line {
         }
     }
 
-    /// Writes the name of a field, and whether its value is to follow.
+    /// Writes the name of a field. Returns false, and writes nothing, if the field is written already, or if it is
+    /// an attribute of OpenTelemetry's.
     fn begin(&mut self, name: &'static str) -> bool {
         if name.contains('.') || self.names.contains(&name) {
             return false;
@@ -207,7 +209,7 @@ mod tests {
         }
     }
 
-    /// What is written while `logs` runs.
+    /// The lines that are written while `logs` runs.
     fn text(logs: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();

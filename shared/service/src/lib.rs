@@ -1,5 +1,5 @@
-//! What is around the engine in every process: the HTTP routes, the settings, the lines of the log, TLS, and the client
-//! that posts finish callbacks.
+//! What every process has around the engine: the HTTP routes, the settings, the lines of the log, TLS, and the
+//! client that posts finish callbacks.
 #![deny(missing_docs)]
 
 pub mod finish_callback_client;

@@ -5,8 +5,8 @@ use std::panic::{self, PanicHookInfo};
 
 use bk_plugin_kit::runtime::panic_text;
 
-/// From now on every panic of the process is a line of the log, with the file and line of the panic, and with the
-/// trace_id of the step that it ends. (Rust's own message goes to standard error, where no log panel looks.)
+/// Logs every panic of the process from now on, with the file and line of the panic and the trace_id of the step
+/// that it ends. (Rust's own message goes to standard error, which log panels do not read.)
 pub fn log_panics() {
     panic::set_hook(Box::new(log));
 }

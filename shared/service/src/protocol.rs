@@ -1,10 +1,10 @@
 //! The plugin interface on the wire: routers for everything under `/bk_plugin/` and for the documents.
 //!
-//! The routes come in groups, so that each Lambda function mounts only its own and the server all of them;
-//! [`endpoint()`] wraps what was merged with everything that holds for every request.
+//! The routes come in groups, so that each Lambda function mounts only its own group and the server all of them;
+//! [`endpoint()`] wraps the merged groups with everything that holds for every request.
 //!
-//! Bodies, status codes and states are those of the reference (bk-plugin-framework 2.3); every answer that is
-//! not one comes in the same envelope, `{"result": false, "data": null, "message": "..."}`.
+//! Bodies, status codes and states are those of the reference (bk-plugin-framework 2.3); every error comes in the
+//! same envelope, `{"result": false, "data": null, "message": "..."}`.
 
 mod author_routes;
 mod body;
@@ -57,37 +57,37 @@ pub use invocation_log::InvocationLog;
 pub use public_key::{InvalidPublicKey, PublicKeyError, PublicKeySource};
 pub use time_zone::{UnknownTimeZone, time_zone};
 
-/// When whoever serves a request is killed: put into the extensions of a request by a runtime that does so, as
-/// AWS Lambda. What the request leads to comes to its end before.
+/// The time at which this process will be killed. A runtime such as AWS Lambda puts it into the request's
+/// extensions; work for the request stops before it.
 #[derive(Debug, Clone, Copy)]
 pub struct KilledAt(pub Timestamp);
 
-/// What the routes are told by whoever mounts them.
+/// The settings of the routes.
 #[derive(Debug, Clone)]
 pub struct ProtocolSettings {
     /// The app's id: `meta` shows it as the plugin's code.
     pub app_code: String,
-    /// Version of what serves the routes, as `meta` shows it.
+    /// Version of the framework that serves the routes, as `meta` shows it.
     pub runtime_version: String,
-    /// Who may call what is not for everybody.
+    /// Who may call the routes that are not open to everyone.
     pub admission: Admission,
-    /// Whether callbacks, too, must come through the gateway, where it is the gateway that admits: so it is behind
-    /// BlueKing's, as in the reference. Elsewhere the token in the URL is enough.
+    /// Whether callbacks, too, must come through the gateway if the gateway is what admits callers: true behind
+    /// BlueKing's gateway, as in the reference. Elsewhere the token in the URL is enough.
     pub callbacks_through_gateway: bool,
     /// The largest body of a request, in bytes.
     pub body_limit: usize,
-    /// How long a request may take before it is answered 504.
+    /// Time limit of a request; past it the answer is 504.
     pub request_timeout: Duration,
-    /// The zone that times are shown in.
+    /// The time zone in which times are shown.
     pub time_zone: TimeZone,
 }
 
 impl ProtocolSettings {
-    /// Largest body the reference takes (Django's `DATA_UPLOAD_MAX_MEMORY_SIZE`): 2.5 MiB.
+    /// Largest body that the reference accepts (Django's `DATA_UPLOAD_MAX_MEMORY_SIZE`): 2.5 MiB.
     pub const BODY_LIMIT: usize = 2_621_440;
 
-    /// Longer than a step with the writing of its result may take, so that it is the engine that ends a
-    /// step that is too slow, and says so.
+    /// Longer than a step and the writing of its result may take, so that the engine is what ends a step that is
+    /// too slow, and says so.
     pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
     /// The settings of production, for times in `time_zone`.
@@ -104,13 +104,13 @@ impl ProtocolSettings {
     }
 }
 
-/// What is told of a plugin: all that `meta`, `detail` and the documents need. There is no engine in it, so that
-/// a function that only tells links no store.
+/// Everything `meta`, `detail` and the documents need. It holds no engine, so a function that serves only these
+/// links no store.
 pub struct Description {
     registry: Arc<Registry>,
     settings: ProtocolSettings,
     clock: Arc<dyn Clock>,
-    /// The answer to `meta`: it never changes while the process lives.
+    /// The answer to `meta`, which never changes while the process lives.
     meta: Bytes,
     /// The answers to `detail`, by version.
     details: HashMap<String, Bytes>,
@@ -129,18 +129,18 @@ impl Description {
     }
 }
 
-/// What the routes share that run something.
+/// What the routes that run steps share.
 pub struct Service {
     engine: Arc<Engine>,
     description: Arc<Description>,
-    /// First steps that go on without their caller's connection.
+    /// First steps that continue after their caller's connection has closed.
     steps: TaskTracker,
     /// The author's `plugin_api` routes as `plugin_api_dispatch` calls them.
     plugin_api: Router,
 }
 
 impl Service {
-    /// The routes' state: an engine and how it is to be shown.
+    /// The routes' state: an engine and the settings of its routes.
     pub fn new(engine: Arc<Engine>, settings: ProtocolSettings) -> Arc<Self> {
         let registry = engine.registry();
         let plugin_api = author_routes::mount(author_routes::PLUGIN_API, &registry.routes().plugin_api);
@@ -153,12 +153,13 @@ impl Service {
         })
     }
 
-    /// What it tells of its plugin.
+    /// The description of the plugin.
     pub fn description(&self) -> &Arc<Description> {
         &self.description
     }
 
-    /// Begins to fetch the gateway's public key, if it is fetched, so that the first caller need not wait for it.
+    /// Begins to fetch the gateway's public key, if it comes from a source, so that the first caller need not wait
+    /// for it.
     pub fn fetch_public_key(&self) {
         if let Admission::Gateway(Some(gateway)) = &self.settings().admission {
             gateway.fetch_key(self.engine.clock().now());
@@ -169,7 +170,7 @@ impl Service {
         &self.description.settings
     }
 
-    /// The engine at work on one request.
+    /// The engine in the context of one request.
     fn engine_for(&self, request: &Request) -> EngineCall<'_> {
         self.engine.for_call(self.call_context(request))
     }
@@ -180,15 +181,15 @@ impl Service {
         CallContext { time_budget, trace: TraceContext::of(request.headers()), cause: None }
     }
 
-    /// Returns when every first step has come to its end, those included whose caller hung up. To be awaited
-    /// before the store is closed, when no more requests are taken.
+    /// Returns when every first step has ended, including those whose caller hung up. To be awaited when no more
+    /// requests are accepted and before the store is closed.
     pub async fn finish_steps(&self) {
         self.steps.close();
         self.steps.wait().await;
     }
 }
 
-/// `meta` and `detail`: what the plugin is.
+/// `meta` and `detail`: what the plugin is and what its versions take.
 pub fn meta_routes(description: &Arc<Description>) -> Router {
     Router::new()
         .route("/bk_plugin/meta", get(meta::meta))
@@ -196,7 +197,7 @@ pub fn meta_routes(description: &Arc<Description>) -> Router {
         .with_state(Arc::clone(description))
 }
 
-/// `invoke`, `plugin_api_dispatch` and the author's own routes: what comes through the gateway.
+/// `invoke`, `plugin_api_dispatch` and the author's own routes: the ones that are called through the gateway.
 pub fn invoke_routes(service: &Arc<Service>) -> Router {
     Router::new()
         .route("/bk_plugin/invoke/{version}", post(invoke::invoke))
@@ -212,15 +213,15 @@ pub fn callback_routes(service: &Arc<Service>) -> Router {
         .with_state(Arc::clone(service))
 }
 
-/// `schedule`: callers ask where an invocation stands.
+/// `schedule`: callers ask for the state of an invocation.
 pub fn schedule_routes(service: &Arc<Service>) -> Router {
     Router::new()
         .route("/bk_plugin/schedule/{trace_id}", get(schedule::schedule))
         .with_state(Arc::clone(service))
 }
 
-/// `logs`: what the steps of an invocation logged. There are none outside development, where logs are for
-/// the operator's own collection and not for callers.
+/// `logs`: what the steps of an invocation logged. Only development serves it; elsewhere logs go to the operator's
+/// own collection and not to callers.
 pub fn log_routes(service: &Arc<Service>, log: InvocationLog) -> Router {
     if !service.settings().admission.is_development() {
         return Router::new();

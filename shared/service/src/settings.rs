@@ -1,4 +1,5 @@
-//! Settings from environment variables: read once at start; everything that is wrong is said at once, by name.
+//! Settings from environment variables: read once at start; all mistakes are reported at once, each with its
+//! variable.
 
 mod callback_base;
 mod engine;
@@ -22,7 +23,7 @@ pub use engine::EngineHost;
 pub use environment::Environment;
 pub use reader::{Reader, SettingError, SettingErrors, http_url};
 
-/// What a server and Lambda functions are told alike. `docs/configuration.md` has every variable.
+/// The settings that the server and the Lambda functions share. `docs/configuration.md` has every variable.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// BKPAAS_APP_ID: the plugin's code.
@@ -35,29 +36,30 @@ pub struct Settings {
     pub gateway_name: String,
     /// BK_PLUGIN_AUTH, with what it needs: who may call `invoke`, `plugin_api_dispatch` and the author's routes.
     pub admission: Admission,
-    /// BK_PLUGIN_CALLBACK_KEY: keys of the operator's own for callback tokens; the first mints.
+    /// BK_PLUGIN_CALLBACK_KEY: the operator's own keys for callback tokens; new tokens are made with the first.
     pub callback_keys: Vec<SecretString>,
     /// BK_PLUGIN_CALLBACK_DAYS: how long a callback URL is accepted.
     pub callback_lifetime: Duration,
-    /// BK_PLUGIN_CALLBACK_HOST, BK_PLUGIN_PUBLIC_URL or BK_API_URL_TMPL: what callback URLs begin with, `/callback/`
-    /// excluded. Always there outside development, and an address that others can reach.
+    /// BK_PLUGIN_CALLBACK_HOST, BK_PLUGIN_PUBLIC_URL or BK_API_URL_TMPL: the beginning of callback URLs, without
+    /// `/callback/`. Outside development it is always there, and an address that others can reach.
     pub callback_base: Option<String>,
-    /// BK_PLUGIN_FINISH_CALLBACK_HOSTS: where finish callbacks may go. Not to this machine, unless it is listed.
+    /// BK_PLUGIN_FINISH_CALLBACK_HOSTS: where finish callbacks may go. This machine is forbidden unless it is
+    /// listed.
     pub destinations: Destinations,
-    /// BK_PLUGIN_CA_FILE: whose certificates are trusted besides the machine's own.
+    /// BK_PLUGIN_CA_FILE: the certificate authorities that are trusted besides the machine's own.
     pub authorities: Authorities,
-    /// The engine's times and numbers.
+    /// The engine's time limits and numbers.
     pub limits: Limits,
     /// BK_PLUGIN_BODY_LIMIT: bytes a request body may have.
     pub body_limit: usize,
-    /// TZ: the zone of the times that `schedule` shows.
+    /// TZ: the time zone in which `schedule` shows times.
     pub time_zone: TimeZone,
 }
 
 const DAY: Duration = Duration::from_hours(24);
 
 impl Settings {
-    /// Reads what `reader` knows.
+    /// Reads the settings from `reader`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let environment = Environment::read(reader);
         let app_id = app_id(reader, environment);
@@ -112,7 +114,7 @@ impl Settings {
     }
 }
 
-/// BK_PLUGIN_LOG: what is logged.
+/// BK_PLUGIN_LOG: which log lines are written.
 pub fn log(reader: &mut Reader<'_>) -> Targets {
     let text = reader.text("BK_PLUGIN_LOG").unwrap_or_else(|| "info".to_owned());
     text.parse().unwrap_or_else(|error| {
@@ -126,7 +128,7 @@ fn app_id(reader: &mut Reader<'_>, environment: Environment) -> String {
         .unwrap_or_else(|| "bk-plugin-demo".to_owned())
 }
 
-/// The text of a variable that only development can do without; `why` ends the message that it is required.
+/// The text of a variable that is optional only in development; `why` ends the message that it is required.
 fn required_outside_development(
     reader: &mut Reader<'_>,
     environment: Environment,
@@ -179,7 +181,7 @@ fn admission(reader: &mut Reader<'_>, environment: Environment, gateway_name: &s
             }
         },
         Auth::Nobody if environment.is_development() => Admission::Development,
-        // With iam, AWS has asked callers who they are before they reach the routes.
+        // With iam, AWS has verified callers before they reach the routes.
         Auth::Iam | Auth::Nobody => Admission::Anyone,
     }
 }
@@ -221,7 +223,7 @@ fn destinations(reader: &mut Reader<'_>) -> Destinations {
     anywhere.only(listed)
 }
 
-/// BK_PLUGIN_CA_FILE: whose certificates are trusted besides the machine's own.
+/// BK_PLUGIN_CA_FILE: the certificate authorities that are trusted besides the machine's own.
 pub fn authorities(reader: &mut Reader<'_>) -> Authorities {
     match reader.text("BK_PLUGIN_CA_FILE").map(Authorities::read).transpose() {
         Ok(read) => read.unwrap_or_default(),
@@ -233,7 +235,7 @@ pub fn authorities(reader: &mut Reader<'_>) -> Authorities {
 }
 
 fn limits(reader: &mut Reader<'_>) -> Limits {
-    // The reference's code writes the name in one way, its README in the other.
+    // The reference's code spells the name one way, its README the other.
     const DAYS: [&str; 2] = ["SCHEDULE_PERSISTENT_DAYS", "SCHEDULE_PERSISITEN_DAYS"];
     let days = reader.first(&DAYS).map_or(DAYS[0], |(name, _)| name);
     let days = reader.number(days, 30, 1..=3650);

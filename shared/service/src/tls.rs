@@ -1,4 +1,5 @@
-//! The cryptography that TLS uses, and whose certificates are trusted: the same for all clients of a process.
+//! The cryptography that TLS uses, and the certificate authorities it trusts: the same for all clients of a
+//! process.
 
 use std::path::Path;
 
@@ -6,17 +7,17 @@ use reqwest::Certificate;
 
 pub use bk_plugin_kit::http::install_tls as install;
 
-/// Certificate authorities that are trusted besides the machine's own: a company's, mostly.
+/// Certificate authorities that are trusted besides the machine's own: usually a company's.
 #[derive(Debug, Clone, Default)]
 pub struct Authorities {
     certificates: Vec<Certificate>,
     pem: Vec<u8>,
 }
 
-/// A file holds no certificates.
+/// Why a file gives no certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthoritiesError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path}: {source}")]
     File {
         /// The file.
@@ -25,7 +26,7 @@ pub enum AuthoritiesError {
         #[source]
         source: std::io::Error,
     },
-    /// There is something else in it.
+    /// The file holds something else.
     #[error("{path} holds no certificates in PEM")]
     NoCertificates {
         /// The file.
@@ -34,7 +35,7 @@ pub enum AuthoritiesError {
 }
 
 impl Authorities {
-    /// Those whose certificates are in a file, in PEM.
+    /// The authorities whose certificates are in a file, in PEM.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, AuthoritiesError> {
         let display = || path.as_ref().display().to_string();
         let pem =
@@ -51,7 +52,7 @@ impl Authorities {
     }
 }
 
-/// The beginning of an HTTP client that trusts the machine's certificate authorities and these.
+/// A builder of HTTP clients that trust the machine's certificate authorities and these.
 pub fn client_builder(authorities: &Authorities) -> reqwest::ClientBuilder {
     install();
     let builder = reqwest::Client::builder();

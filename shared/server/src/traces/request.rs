@@ -1,4 +1,4 @@
-//! A span for every call that begins something, or belongs to a trace of its caller's.
+//! A span for every call that begins something, or that belongs to its caller's trace.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,8 +17,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Headers, context_of, show_ids};
 
-/// Puts requests into the trace of their caller, or begins one. What they lead to finds their span in the headers, where
-/// the caller's was.
+/// Puts each request into its caller's trace, or begins a trace. The span's context replaces the caller's in the
+/// headers, so that everything that follows from the request belongs to this span.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TracedRequests;
 
@@ -76,16 +76,16 @@ fn span_of(request: &mut Request) -> Option<Span> {
         otelTraceID = Empty,
         otelSpanID = Empty,
     );
-    // It cannot be placed if it is not sent at all.
+    // Fails if the span is not sent at all: then it needs no parent.
     let _ = span.set_parent(context_of(&caller));
     show_ids(&span);
     TraceContextPropagator::new().inject_context(&span.context(), &mut Headers(request.headers_mut()));
     Some(span)
 }
 
-/// The part of a path that says what is asked for, if that is traced. What follows it is left out: versions are in the
-/// spans of steps, a callback's token is a credential. Callers poll `schedule` over and over, so it is for traces that
-/// are there.
+/// The part of a path that names the route, if the route is traced. The rest is left out: versions are in the
+/// spans of steps, and a callback's token is a credential. `schedule` is traced only within a caller's trace,
+/// because callers poll it again and again.
 fn route(path: &str) -> Option<&'static str> {
     const TRACED: [&str; 7] =
         ["invoke", "callback", "schedule", "plugin_api_dispatch", "plugin_api", "openapi", "private"];

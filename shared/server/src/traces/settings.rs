@@ -1,29 +1,29 @@
-//! Where traces are sent to, and which.
+//! Where traces are sent, and which of them.
 
 use bk_plugin_service::settings::{Environment, Reader, Settings, http_url};
 use bk_plugin_service::tls::Authorities;
 use opentelemetry_sdk::trace::Sampler;
 use secrecy::SecretString;
 
-/// Where traces are sent to, and which.
+/// Where traces are sent, and which of them.
 #[derive(Debug, Clone)]
 pub struct TraceSettings {
     /// OTEL_GRPC_URL, or OTEL_EXPORTER_OTLP_ENDPOINT: the collector's address.
     pub endpoint: String,
-    /// OTEL_BK_DATA_TOKEN: whose data it is.
+    /// OTEL_BK_DATA_TOKEN: the token of the data source that the traces belong to.
     pub token: Option<SecretString>,
     /// OTEL_SAMPLER or OTEL_TRACES_SAMPLER, with OTEL_TRACES_SAMPLER_ARG.
     pub sampler: Sampler,
-    /// OTEL_SERVICE_NAME: what the service is called.
+    /// OTEL_SERVICE_NAME: the name of the service.
     pub service: String,
-    /// Whose certificates are trusted besides the machine's own.
+    /// The certificate authorities that are trusted besides the machine's own.
     pub authorities: Authorities,
-    /// The environment.
+    /// The environment that the plugin runs in.
     pub environment: Environment,
 }
 
 impl TraceSettings {
-    /// What is set, if traces are to be sent.
+    /// Reads the settings; `None` if traces are not to be sent.
     pub(crate) fn read(reader: &mut Reader<'_>, shared: &Settings) -> Option<Self> {
         let (wanted, off) = (reader.flag("OTEL_TRACE", true), reader.flag("OTEL_SDK_DISABLED", false));
         let sampler = sampler(reader);
@@ -40,7 +40,8 @@ impl TraceSettings {
     }
 }
 
-/// The address; one without a scheme, as BlueKing's platform may give it, is spoken to without TLS.
+/// The collector's address; one without a scheme, as BlueKing's platform may give it, means a connection without
+/// TLS.
 fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
     let (name, text) = reader.first(&[
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -49,7 +50,7 @@ fn endpoint(reader: &mut Reader<'_>) -> Option<String> {
     ])?;
     let text = if text.contains("://") { text } else { format!("http://{text}") };
     if http_url(&text).is_none() {
-        // Not repeated: it may hold a password.
+        // The value is not repeated: it may hold a password.
         reader
             .wrong(name, "is not the address of a collector's gRPC port, such as http://otel-collector:4317");
     }
@@ -75,7 +76,7 @@ fn sampler(reader: &mut Reader<'_>) -> Sampler {
     )
 }
 
-/// Which part of all traces is sent.
+/// The fraction of all traces that is sent.
 fn ratio(reader: &mut Reader<'_>) -> f64 {
     const NAME: &str = "OTEL_TRACES_SAMPLER_ARG";
     let Some(text) = reader.text(NAME) else { return 1.0 };

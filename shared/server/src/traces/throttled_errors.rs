@@ -1,4 +1,4 @@
-//! A collector that is away is no reason to fill the log.
+//! Keeps an unavailable collector from filling the log.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
-/// An exporter that says that it fails, but not each time.
+/// An exporter that logs its failures, but not each of them.
 #[derive(Debug)]
 pub(super) struct ThrottledErrors<E> {
     exporter: E,
     said_at: Mutex<Option<Instant>>,
 }
 
-/// What fails is said so often at most.
+/// Shortest time between two log lines about failures.
 const EVERY: Duration = Duration::from_mins(10);
 
 impl<E> ThrottledErrors<E> {
@@ -22,7 +22,7 @@ impl<E> ThrottledErrors<E> {
         Self { exporter, said_at: Mutex::new(None) }
     }
 
-    /// Whether it is time to say again that sending fails.
+    /// Whether a failure is to be logged now.
     fn is_to_be_said(&self, now: Instant) -> bool {
         let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_time = said_at.is_none_or(|at| now.duration_since(at) >= EVERY);

@@ -1,5 +1,5 @@
-//! Where finish callbacks may go: never to an address that only this machine reaches by accident of where it runs,
-//! and if the operator lists hosts and networks, only there.
+//! Where finish callbacks may go: never to an address that is reachable only from this machine, and if the
+//! operator lists hosts and networks, only there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -11,9 +11,10 @@ use ipnet::IpNet;
 /// The addresses that finish callbacks may be posted to.
 #[derive(Debug, Clone, Default)]
 pub struct Destinations {
-    /// This machine itself: what listens there (a sidecar, Lambda's own API) is not meant for callers.
+    /// Whether this machine itself is allowed: what listens there (a sidecar, Lambda's own API) is not meant for
+    /// callers.
     loopback: bool,
-    /// These alone, if there is a list.
+    /// The only destinations, if the operator has listed any.
     listed: Option<Arc<[Destination]>>,
 }
 
@@ -22,7 +23,7 @@ pub struct Destinations {
 pub enum Destination {
     /// The host of this name.
     Host(String),
-    /// Every host whose name ends with this, the dot in front included.
+    /// Every host whose name ends with this text, which includes the dot in front.
     Domain(String),
     /// Every host with an address in this network.
     Network(IpNet),
@@ -76,7 +77,7 @@ impl Destination {
     }
 }
 
-/// Why a callback is not sent. Whoever looks into it has to know which host it was.
+/// Why a callback is not sent. It names the host, which the operator needs to find the cause.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Forbidden {
     #[error("finish callbacks may not be sent to {0}: a loopback, a link-local or a metadata address")]
@@ -91,13 +92,13 @@ impl Destinations {
         Self::default()
     }
 
-    /// To this machine, too: for development.
+    /// This machine, too: for development.
     #[must_use]
     pub fn and_loopback(self) -> Self {
         Self { loopback: true, ..self }
     }
 
-    /// To these alone.
+    /// Only these destinations.
     #[must_use]
     pub fn only(self, listed: impl Into<Arc<[Destination]>>) -> Self {
         Self { listed: Some(listed.into()), ..self }
@@ -114,7 +115,8 @@ impl Destinations {
         checked.map_err(|forbidden| PostError(forbidden.to_string()))
     }
 
-    /// Checks the addresses that a name was resolved to. All must do: any may be connected to.
+    /// Checks the addresses that a name was resolved to. All must be allowed: the client may connect to any of
+    /// them.
     pub(super) fn check_addresses(&self, name: &str, addresses: &[IpAddr]) -> Result<(), Forbidden> {
         if addresses.iter().any(|address| self.forbids(*address)) {
             return Err(Forbidden::Address(name.to_owned()));
@@ -129,8 +131,8 @@ impl Destinations {
             || addresses.iter().all(|address| listed.iter().any(|listed| listed.has_address(*address)))
     }
 
-    /// Whether an address is this machine's (unless it is listed), link-local, a metadata service's, or no host's
-    /// at all.
+    /// Whether an address is this machine's (unless it is listed), link-local, a metadata service's, or not a
+    /// host's at all.
     fn forbids(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(v4) => self.forbids_v4(v4),
@@ -162,7 +164,7 @@ impl Destinations {
     }
 }
 
-/// Metadata services at addresses that are not link-local: of Alibaba Cloud, Azure and Oracle Cloud.
+/// Metadata services at addresses that are not link-local: those of Alibaba Cloud, Azure and Oracle Cloud.
 const METADATA: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
@@ -245,7 +247,7 @@ mod tests {
         }
     }
 
-    /// A name is not good because one of its addresses is.
+    /// A name is not allowed just because one of its addresses is.
     #[test]
     fn every_address_of_a_name_counts() {
         let addresses = ["10.1.0.1".parse().unwrap(), "8.8.8.8".parse().unwrap()];
@@ -253,7 +255,7 @@ mod tests {
         assert!(listed(&["0.0.0.0/0"]).check_addresses("two.example.com", &addresses).is_ok());
     }
 
-    /// Not even the operator can list them, by mistake or for convenience.
+    /// Not even an operator's list allows them, neither by mistake nor for convenience.
     #[test]
     fn a_list_opens_no_metadata_service() {
         let listed = listed(&["metadata.internal", "169.254.169.254", "0.0.0.0/0", "::/0"]);

@@ -8,7 +8,7 @@ use axum::middleware::from_extractor_with_state;
 use super::Service;
 use super::gateway::{Admitted, Audience, VerifiedApp, VerifiedUser};
 
-/// Where the routes stand that `plugin_api_dispatch` reaches.
+/// Prefix of the routes that `plugin_api_dispatch` reaches.
 pub(super) const PLUGIN_API: &str = "/bk_plugin/plugin_api";
 const OPENAPI: &str = "/bk_plugin/openapi";
 const PRIVATE: &str = "/bk_plugin/private";

@@ -12,18 +12,18 @@ use super::Service;
 use super::envelope::Failure;
 use super::exact_integers::exact_integers;
 
-/// What a body says it is.
+/// The format of a body, as its content type says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MediaType {
     Json,
     UrlEncoded,
     Multipart,
-    /// It does not say, or something else.
+    /// Another content type, or none.
     Other,
 }
 
 impl MediaType {
-    /// Parameters, as the charset, do not matter: JSON is UTF-8.
+    /// Parameters of the content type, such as the charset, do not matter: JSON is UTF-8.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = text.split(';').next().unwrap_or_default().trim();
@@ -49,8 +49,8 @@ pub(super) fn unsupported_media_type() -> Failure {
 
 const UNREADABLE: &str = "the request body could not be read to its end";
 
-/// Reads a refused body away, up to a point: a connection that is closed with a body in it is reset, and the
-/// client may never see the answer.
+/// Reads a refused body, up to a limit, and drops it: a connection that is closed with a body unread is reset, and
+/// the client may never see the answer.
 pub(super) async fn discard(mut body: Body) {
     const MOST: usize = 64 * 1024 * 1024;
     let mut read = 0;
@@ -76,7 +76,7 @@ impl Service {
         }
     }
 
-    /// What a rejection of axum's with this status says of a body.
+    /// The failure for a body that axum rejected with this status.
     pub(super) fn unread(&self, status: StatusCode) -> Failure {
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => Failure::body_too_large(self.settings().body_limit),

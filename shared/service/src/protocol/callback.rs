@@ -44,7 +44,7 @@ impl From<Failure> for Rejected {
 impl From<CallbackError> for Rejected {
     fn from(error: CallbackError) -> Self {
         match error {
-            // The reference repeats the token here; it is a credential.
+            // The reference repeats the token here; but the token is a credential.
             CallbackError::InvalidToken => Self::new(
                 StatusCode::BAD_REQUEST,
                 "invalid token: it is not one of this plugin's callback tokens, or it is too old",

@@ -40,7 +40,7 @@ struct Forms<'a> {
 }
 
 impl<'a> Detail<'a> {
-    /// What is answered about `version`; `None` if there is no such version.
+    /// The answer for `version`; `None` if there is no such version.
     pub fn of(registry: &'a Registry, version: &str) -> Option<Self> {
         let found = registry.version(version)?;
         let (meta, models) = (found.meta(), found.models());

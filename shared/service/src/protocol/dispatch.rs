@@ -94,19 +94,19 @@ pub(super) async fn dispatch(
     }
 }
 
-/// [`Traced`], written around data that is JSON already.
+/// [`WithTraceId`], written around data that is JSON already.
 fn success(data: &[u8], trace_id: &TraceId) -> Response {
     let end = format!(",\"message\":\"success\",\"trace_id\":\"{trace_id}\"}}");
     let body = [b"{\"result\":true,\"data\":", data, end.as_bytes()].concat();
     json_bytes(StatusCode::OK, body.into())
 }
 
-/// The JSON that the route answers.
+/// The JSON of the route's answer.
 async fn answer(service: &Service, caller: Caller, request: Request) -> Result<Bytes, Failure> {
     let headers = passed_on(request.headers());
     let call = Call::read(service, request).await?;
     if service.settings().admission.is_development() && !headers.contains_key(JWT) {
-        // The reference's words begin so, too.
+        // The reference's message begins with these words, too.
         return Err(Failure::unexpected("the header X-Bkapi-JWT is missing"));
     }
     let url = call.url.clone();
@@ -132,20 +132,20 @@ async fn answer(service: &Service, caller: Caller, request: Request) -> Result<B
     Ok(as_json(body.to_bytes()))
 }
 
-/// A body that is JSON as it is, any other as text.
+/// A body that is valid JSON as it is, any other as a JSON string.
 fn as_json(body: Bytes) -> Bytes {
     if body.is_empty() {
         return Bytes::from_static(b"null");
     }
     let text = String::from_utf8_lossy(&body);
-    // Parsed only to see whether it can be: the route's own digits and order of keys go to the caller.
+    // Parsed only to check it: the caller gets the route's own digits and order of keys.
     if serde_json::from_str::<IgnoredAny>(&text).is_ok() && matches!(text, Cow::Borrowed(_)) {
         return body;
     }
     Value::String(text.into_owned()).to_string().into()
 }
 
-/// The headers that a route sees of the caller's: no cookies, nothing of the road it came.
+/// The caller's headers that a route sees: no cookies, and none that proxies on the way added.
 fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let ours = headers.iter().filter(|(name, _)| name.as_str().starts_with("bk-plugin-") || **name == JWT);
     ours.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -222,7 +222,7 @@ impl Call {
         let mut url = self.url;
         let (content_type, body) = if self.method == Method::GET {
             let query = query_string(&self.data).map_err(|error| invalid(&error))?;
-            // Without data the url's own query stands, as in the reference; bk-sops puts it there.
+            // Without `data` the query of `url` stays, as in the reference; bk-sops puts the query there.
             if !query.is_empty() {
                 url = PathAndQuery::try_from(format!("{}?{query}", url.path()))
                     .map_err(|_| invalid(&"is too long for a query string"))?;
@@ -248,10 +248,10 @@ impl Call {
     }
 }
 
-/// Keys of a form that are not the route's.
+/// The form's own keys, which are not passed to the route.
 const KEYS: [&str; 5] = ["url", "method", "username", "data", "dumped_data"];
 
-/// The keys of a form, `data` being the text of an object there.
+/// The keys of a form, in which `data` is the text of an object.
 fn keys_of_form(fields: impl Iterator<Item = (String, String)>) -> JsonObject {
     let value = |(key, text): (String, String)| {
         let value = if key == "data" { parse_json(text.as_bytes()).ok() } else { None };
@@ -263,7 +263,7 @@ fn keys_of_form(fields: impl Iterator<Item = (String, String)>) -> JsonObject {
 fn required_text(keys: &mut JsonObject, key: &str, invalid: &mut InvalidInput) -> Option<String> {
     match keys.swap_remove(key) {
         None => invalid.missing(key),
-        // Numbers count as text, and blanks around it do not, as in the reference.
+        // A number counts as text, and blanks around a text are dropped, as in the reference.
         Some(Value::Number(number)) => return Some(number.to_string()),
         Some(Value::String(text)) => match text.trim() {
             "" => invalid.add(key, "must not be empty"),
@@ -278,7 +278,7 @@ fn path_and_query(url: &str) -> Result<PathAndQuery, String> {
     if url.strip_prefix(PLUGIN_API).is_none_or(|rest| !rest.starts_with('/')) {
         return Err(format!("url must starts with '{PLUGIN_API}/'"));
     }
-    // Users write paths as they read them; on the wire they are ASCII.
+    // Users write paths as they read them; in a request they must be ASCII.
     let mut encoded = String::with_capacity(url.len());
     for byte in url.bytes() {
         if byte.is_ascii_graphic()

@@ -1,4 +1,4 @@
-//! `/schema/` and `/swagger/`: the OpenAPI document of all this and a page that shows it.
+//! `/schema/` and `/swagger/`: the OpenAPI document of all routes and a page that shows it.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -46,7 +46,8 @@ use super::{callback, detail, dispatch, invoke, logs, meta, schedule};
 )]
 struct Document;
 
-/// An operation id names one operation, and the author's routes have any method.
+/// Removes the operation ids of the author's routes: an id names one operation, and these routes accept any
+/// method.
 struct NoSharedIds;
 
 impl Modify for NoSharedIds {
@@ -111,7 +112,7 @@ fn private() {}
 static DOCUMENT: LazyLock<Bytes> =
     LazyLock::new(|| serde_json::to_vec(&Document::openapi()).expect("a document is JSON").into());
 
-/// The document is found from the page, so that a prefix in front of both does not matter.
+/// The page links to the document by a relative path, so a prefix in front of both does not matter.
 static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("../schema/")));
 
 pub(super) async fn schema(_: Admitted<AnyCaller>) -> Response {
@@ -123,7 +124,7 @@ pub(super) async fn swagger_page(_: Admitted<AnyCaller>, OriginalUri(uri): Origi
     if !uri.path().ends_with('/')
         && let Some(page) = &mut page
     {
-        // The page's links are relative to a path with a slash, and nothing is redirected there.
+        // The page's links are relative to a path with a slash at its end, and nothing redirects to that path.
         let html =
             String::from_utf8_lossy(&page.bytes).replacen("<head>", "<head><base href=\"swagger/\">", 1);
         page.bytes = Cow::Owned(html.into_bytes());

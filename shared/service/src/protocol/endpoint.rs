@@ -1,4 +1,4 @@
-//! What holds for every request, whatever its route.
+//! What applies to every request, whatever its route.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -23,18 +23,19 @@ use super::body::discard;
 use super::envelope::Failure;
 use super::{Description, KilledAt};
 
-/// Stands in the extensions of an answer that no route gave.
+/// Marks an answer that did not come from a route, in its extensions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NoRoute;
 
-/// Wraps merged route groups (and whatever else is served beside them) with everything that holds for all:
+/// Wraps merged route groups (and whatever else is served beside them) with everything that applies to all of
+/// them:
 ///
-/// - a path prefix in front of `/bk_plugin/`, which a gateway's stage or a sub-path leaves there, is taken off;
-/// - every route answers with and without a trailing slash, the author's too, and nothing is redirected (the
-///   reference answers 301, 404 or 500, and clients do not follow a redirected POST); only a router of the
-///   author's with a fallback of its own gets what its routes leave as it came;
-/// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a
-///   request that takes too long 504, all in the envelope.
+/// - a path prefix in front of `/bk_plugin/`, which a gateway's stage or a sub-path leaves there, is removed;
+/// - every route, the author's included, answers with and without a trailing slash, and nothing is redirected (the
+///   reference answers 301, 404 or 500, and clients do not follow a redirected POST). Exception: an author's
+///   router that has its own fallback receives unmatched requests unchanged;
+/// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a request
+///   that takes too long 504, all in the envelope.
 pub fn endpoint(description: &Description, routes: Router) -> Endpoint {
     Endpoint(Arc::new(Inner {
         routes: with_either_slash(routes),
@@ -44,13 +45,13 @@ pub fn endpoint(description: &Description, routes: Router) -> Endpoint {
     }))
 }
 
-/// All routes behind what holds for all of them: a service for `axum::serve` or for Lambda's runtime.
+/// All routes, wrapped by [`endpoint()`]: a service for `axum::serve` or for Lambda's runtime.
 ///
-/// It is no router around a router, since looking a path up twice shows in a load test.
+/// It is not a router around a router, because looking a path up twice shows in a load test.
 #[derive(Clone)]
 pub struct Endpoint(Arc<Inner>);
 
-/// What is kept back for answering that a request takes too long; at most a quarter of its time.
+/// Time reserved for answering that a request takes too long; at most a quarter of the request's time.
 const ANSWERING: Duration = Duration::from_millis(500);
 
 struct Inner {
@@ -97,7 +98,7 @@ impl Inner {
         }
     }
 
-    /// How long a request may take: less, if whoever serves it is killed before.
+    /// Time limit of a request; shorter if the process will be killed before.
     fn timeout(&self, request: &Request) -> Duration {
         let Some(KilledAt(end)) = request.extensions().get() else { return self.request_timeout };
         let left = end.since(self.clock.now());
@@ -108,14 +109,14 @@ impl Inner {
         if request.body().size_hint().lower() > self.body_limit as u64 {
             return self.refuse_body(request).await;
         }
-        // Also for the author's extractors, whose own default is smaller than the reference's limit.
+        // The limit applies to the author's extractors too, whose own default is smaller than the reference's.
         DefaultBodyLimit::max(self.body_limit).apply(&mut request);
         strip_prefix(request.uri_mut());
         into_response(self.routes.clone().oneshot(request).await)
     }
 
     async fn refuse_body(&self, request: Request) -> Response {
-        // A client that asks first has sent nothing yet.
+        // A client that sent `Expect` waits for permission and has sent no body yet.
         if !request.headers().contains_key(EXPECT) {
             discard(request.into_body()).await;
         }
@@ -123,16 +124,17 @@ impl Inner {
     }
 }
 
-/// The path as it may be logged: the token in that of a callback is a credential.
+/// The path as it may be logged: the token in a callback's path is a credential.
 fn logged(path: &str) -> &str {
     const CALLBACK: &str = "/callback/";
     path.find(CALLBACK).map_or(path, |at| &path[..at + CALLBACK.len()])
 }
 
-/// Makes every route answer with and without a trailing slash, and those that are not in the envelope.
+/// Makes every route answer with and without a trailing slash, and answers an unknown path or a wrong method in
+/// the envelope.
 ///
-/// A request that no route takes is tried once more with the slash added or removed; so it does not matter
-/// how a route is declared, and a route that is taken at once costs nothing.
+/// A request that matches no route is tried once more with the slash added or removed; so it does not matter how a
+/// route is declared, and a request that matches at once costs nothing.
 pub(super) fn with_either_slash(routes: Router) -> Router {
     let routes = routes.method_not_allowed_fallback(method_not_allowed);
     let as_declared = routes.clone().fallback(no_route);
@@ -159,7 +161,7 @@ async fn method_not_allowed(method: Method) -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
-/// Takes off whatever stands before the first `/bk_plugin/`.
+/// Removes whatever stands before the first `/bk_plugin/`.
 fn strip_prefix(uri: &mut Uri) {
     if let Some(at) = uri.path().find("/bk_plugin/").filter(|at| *at > 0) {
         let stripped = uri.path_and_query().map(|whole| whole.as_str()[at..].to_owned());
@@ -183,7 +185,7 @@ fn toggle_slash(uri: &mut Uri) {
 
 fn set_path(uri: &mut Uri, path_and_query: String) {
     let mut parts = std::mem::take(uri).into_parts();
-    // A part of a path, or a path with a slash more, is one.
+    // A part of a path, or a path with one more slash, is still a valid path.
     parts.path_and_query = PathAndQuery::try_from(path_and_query).ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }

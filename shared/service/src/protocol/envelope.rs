@@ -67,13 +67,13 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// A body that is too large; the limit is said, so that the caller can keep to it.
+    /// A body that is too large. The message names the limit, so that the caller can keep to it.
     pub(super) fn body_too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than the limit of {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
-    /// A version that there is not. (The reference answers 404 without a body.)
+    /// A version that does not exist. (The reference answers 404 without a body.)
     pub(super) fn unknown_version(version: &str, known: &[String]) -> Self {
         let message = format!("there is no version {version}; there are {}", known.join(", "));
         Self::new(StatusCode::NOT_FOUND, message)
@@ -108,7 +108,7 @@ impl IntoResponse for Failure {
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => json_bytes(status, body.into()),
-        // Nothing that is answered has keys that are not text, the only thing JSON cannot hold.
+        // No answer has keys that are not text, which is the only thing that JSON cannot hold.
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

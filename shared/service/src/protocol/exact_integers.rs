@@ -1,21 +1,22 @@
 //! Integers that do not fit in 64 bits keep their digits.
 //!
-//! `serde_json` reads such an integer as a double and loses digits silently. It becomes a JSON string before
-//! it is parsed: validation turns text into whatever the field wants, so a field of text holds every digit
-//! (as in the reference, whose integers have no bound), and one of a 64-bit integer says that it cannot.
+//! `serde_json` reads such an integer as a double and silently loses digits. So it is turned into a JSON string
+//! before parsing. Validation converts text to the type of the field: a text field then holds every digit (as in
+//! the reference, whose integers have no bound), and a 64-bit integer field reports that the number does not fit.
 
 use std::borrow::Cow;
 
 /// Digits of the shortest integer that may not fit in 64 bits.
 const LONG: usize = 19;
 
-/// `json` with the integers that do not fit in 64 bits as strings. Anything else, valid JSON or not, stays.
+/// `json` with the integers that do not fit in 64 bits as strings. Everything else, valid JSON or not, is
+/// unchanged.
 pub(super) fn exact_integers(json: &[u8]) -> Cow<'_, [u8]> {
     if has_long_digit_run(json) { rewritten(json) } else { Cow::Borrowed(json) }
 }
 
-/// Whether there are so many digits in a row anywhere. Such a row covers one of every `LONG` bytes, so no
-/// others are looked at: this is run over every body.
+/// Whether at least `LONG` digits follow one another anywhere. Such a run covers one of every `LONG` bytes, so the
+/// others are not looked at: this function runs over every body.
 fn has_long_digit_run(json: &[u8]) -> bool {
     let mut at = LONG - 1;
     while at < json.len() {
@@ -80,7 +81,7 @@ fn number_len(json: &[u8]) -> usize {
 
 fn is_too_long_an_integer(number: &[u8]) -> bool {
     let digits = number.strip_prefix(b"-").unwrap_or(number);
-    // A leading zero is no JSON number: the parser is to say so.
+    // A number with a leading zero is not valid JSON: the parser must report it.
     if digits.len() < LONG || digits[0] == b'0' || !digits.iter().all(u8::is_ascii_digit) {
         return false;
     }
@@ -135,7 +136,7 @@ mod tests {
             if let Ok(read) = serde_json::from_str::<Vec<u64>>(&text) {
                 prop_assert_eq!(serde_json::from_slice::<Vec<u64>>(&exact_integers(text.as_bytes())).unwrap(), read);
             }
-            // Never a panic, and nothing valid becomes invalid.
+            // It never panics, and valid JSON stays valid.
             let exact = exact_integers(text.as_bytes());
             if serde_json::from_str::<Value>(&text).is_ok() {
                 prop_assert!(serde_json::from_slice::<Value>(&exact).is_ok());

@@ -1,5 +1,5 @@
-//! Who may call what is not for everybody: those for whom BlueKing's API gateway vouches with a JWT in the
-//! header `X-Bkapi-JWT`, or those with the operator's API key.
+//! Who may call the routes that are not open to everyone: callers for whom BlueKing's API gateway vouches with a
+//! JWT in the header `X-Bkapi-JWT`, or callers with the operator's API key.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -30,14 +30,14 @@ const SCOPE_VALUE: HeaderName = HeaderName::from_static("bkplugin-scope-value");
 /// Who may call `invoke`, `plugin_api_dispatch` and the author's routes.
 #[derive(Debug, Clone)]
 pub enum Admission {
-    /// Anyone, in development. A JWT that is sent must at least be one, which shows a broken gateway set-up
+    /// Any caller, in development. A JWT that is sent must still be valid, which shows a broken gateway set-up
     /// early (the reference answers 500 then).
     Development,
-    /// Those for whom BlueKing's gateway vouches; nobody, as long as its public key is not known.
+    /// Callers for whom BlueKing's gateway vouches; without its public key every caller is refused.
     Gateway(Option<Arc<GatewayJwt>>),
-    /// Those with this key in the header `X-Api-Key`.
+    /// Callers with this key in the header `X-Api-Key`.
     ApiKey(SecretString),
-    /// Anyone who gets here: something in front has asked already, or nobody is to ask.
+    /// Any caller: something in front of the plugin has checked them, or no check is wanted.
     Anyone,
 }
 
@@ -48,9 +48,9 @@ impl Admission {
     }
 }
 
-/// Whom a route is for. What is asked of an app and of a user is what the reference's gateway resources ask.
+/// Whom a route is for. The checks of app and user are those of the reference's gateway resources.
 pub(super) trait Audience: Send {
-    /// Who calls, if whoever calls may use it.
+    /// The caller, or why the caller may not use the route.
     fn admit(
         description: &Description,
         headers: &HeaderMap,
@@ -69,7 +69,8 @@ impl Audience for AnyCaller {
     }
 }
 
-/// Whoever comes through the gateway, or is let in without one.
+/// Authenticates a request as the settings demand. Only a JWT names the calling app and user; without one they
+/// stay unknown.
 async fn authenticate(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
     let (tenant_id, now) = (tenant(headers)?, description.clock.now());
     match (&description.settings.admission, headers.get(JWT)) {
@@ -99,8 +100,8 @@ impl Audience for VerifiedApp {
     }
 }
 
-/// The author's `plugin_api` routes: the gateway has verified the user. Forms call them from the browser, where
-/// no app vouches for anything.
+/// The author's `plugin_api` routes: the gateway has verified the user. Forms call them from the browser, where no
+/// app vouches for the call.
 pub(super) struct VerifiedUser;
 
 impl Audience for VerifiedUser {
@@ -115,7 +116,8 @@ impl Audience for VerifiedUser {
     }
 }
 
-/// `invoke` and `plugin_api_dispatch`: apps that the project limits to scopes (`allow_scope`) must call from one.
+/// `invoke` and `plugin_api_dispatch`: apps that the project limits to scopes (`allow_scope`) must call from one
+/// of them.
 pub(super) struct ScopedApp;
 
 impl Audience for ScopedApp {
@@ -130,7 +132,8 @@ impl Audience for ScopedApp {
     }
 }
 
-/// `callback`: through the gateway, if that is asked for; else the token in the path is credential enough.
+/// `callback`: through the gateway, if the settings require that; otherwise the token in the path is credential
+/// enough.
 pub(super) struct TokenHolder;
 
 impl Audience for TokenHolder {
@@ -144,8 +147,8 @@ impl Audience for TokenHolder {
     }
 }
 
-/// Extracted by a handler, or laid over routes by `axum::middleware::from_extractor_with_state`: the caller
-/// is of the audience. After it [`Caller`] can be extracted.
+/// Proof that the caller belongs to the audience `A`: extracted by a handler, or laid over routes by
+/// `axum::middleware::from_extractor_with_state`. After it [`Caller`] can be extracted.
 pub(super) struct Admitted<A>(PhantomData<A>);
 
 impl<A: Audience, S: Describes> FromRequestParts<S> for Admitted<A> {
@@ -158,7 +161,7 @@ impl<A: Audience, S: Describes> FromRequestParts<S> for Admitted<A> {
     }
 }
 
-/// The tenant that a call names. It becomes part of the record, so it has an end.
+/// The tenant that a call names. Its length is limited, because it becomes part of the record.
 fn tenant(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let Some(sent) = headers.get(TENANT).filter(|sent| !sent.is_empty()) else { return Ok(None) };
     match sent.to_str() {
@@ -169,7 +172,7 @@ fn tenant(headers: &HeaderMap) -> Result<Option<String>, Refused> {
 
 const LONGEST_TENANT: usize = 128;
 
-/// The state of routes that ask who calls.
+/// The state of routes that check the caller.
 pub(super) trait Describes: Send + Sync {
     fn description(&self) -> &Description;
 }
@@ -186,8 +189,8 @@ impl Describes for Arc<Service> {
     }
 }
 
-/// Whether a caller has the operator's key. How long it takes to find out does not depend on how much of it is
-/// right: digests are compared.
+/// Whether a caller has the operator's key. Digests are compared, so the time this takes does not reveal how much
+/// of a guess is right.
 fn has_key(headers: &HeaderMap, key: &SecretString) -> bool {
     let digest = |bytes: &[u8]| Sha256::digest(bytes);
     headers.get(API_KEY).is_some_and(|sent| digest(sent.as_bytes()) == digest(key.expose_secret().as_bytes()))

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::refused::Refused;
 
-/// The claims that are looked at. Gateways spell names in two ways.
+/// The claims that are checked or used. Gateways spell some names in two ways.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     pub(super) exp: u64,
@@ -43,7 +43,7 @@ struct User {
 }
 
 impl Claims {
-    /// The claims of a JWT whose signature nobody looks at.
+    /// The claims of a JWT whose signature is not checked.
     pub(super) fn unverified(jwt: &HeaderValue, now: Timestamp) -> Result<Self, Refused> {
         let mut parts = jwt.as_bytes().split(|byte| *byte == b'.');
         let (Some(header), Some(claims), Some(_signature), None) =
@@ -62,7 +62,7 @@ impl Claims {
         Ok(claims)
     }
 
-    /// Whether the JWT is one for `now`.
+    /// Checks that the JWT is valid at the time `now`.
     pub(super) fn check_times(&self, now: Timestamp) -> Result<(), Refused> {
         if self.exp <= now.as_secs() {
             return Err(Refused::Expired);
@@ -73,7 +73,8 @@ impl Claims {
         Ok(())
     }
 
-    /// The caller as the gateway has verified it, who may name a tenant if the app is not of one itself.
+    /// The caller as the gateway has verified it. The call may name a tenant if the app itself does not belong to
+    /// one.
     pub(super) fn caller(self, tenant: Option<String>) -> Result<Caller, Refused> {
         let Self { app, user, .. } = self;
         let app = if app.verified { app } else { App::default() };
@@ -90,7 +91,7 @@ impl Claims {
     }
 }
 
-/// What the gateway's clock may be ahead of this one's, in seconds.
+/// Seconds that the gateway's clock may be ahead of this machine's.
 const LEEWAY: u64 = 60;
 
 fn present(name: String) -> Option<String> {
@@ -105,7 +106,7 @@ pub(super) mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-    /// A JWT that nobody signed.
+    /// A JWT without a valid signature.
     pub(in crate::protocol) fn jwt(claims: &str) -> HeaderValue {
         let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
         HeaderValue::try_from(format!("{}.{}.c2ln", part(r#"{"alg":"RS512"}"#), part(claims))).unwrap()

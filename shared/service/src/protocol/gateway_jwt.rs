@@ -1,5 +1,5 @@
-//! The JWT that BlueKing's API gateway vouches for its callers with: signed with RS512 by the gateway whose
-//! public key is known and whose name `kid` is, issued by `APIGW`, not expired.
+//! The JWT with which BlueKing's API gateway vouches for its callers: signed with RS512 by the gateway whose
+//! public key is known, with the gateway's name as its `kid`, issued by `APIGW`, not expired.
 
 use std::fmt;
 use std::path::Path;
@@ -31,10 +31,10 @@ impl fmt::Debug for GatewayJwt {
 /// Why a file gives no public key.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicKeyFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
-    /// It holds something else.
+    /// The file does not hold a public key.
     #[error(transparent)]
     Invalid(#[from] InvalidPublicKey),
 }
@@ -55,19 +55,19 @@ impl GatewayJwt {
         Ok(Self::new(gateway_name, LatestKey::new(Some(key), Some(source))))
     }
 
-    /// The gateway with this name, whose public key is fetched: when it is needed first, and when a JWT does not
-    /// fit it, but not more than once a minute.
+    /// The gateway with this name, whose public key is fetched from `source`: when it is first needed, and when a
+    /// JWT does not fit it, but at most once a minute.
     pub fn with_source(gateway_name: &str, source: Arc<dyn PublicKeySource>) -> Self {
         Self::new(gateway_name, LatestKey::new(None, Some(source)))
     }
 
     fn new(gateway_name: &str, key: LatestKey) -> Self {
-        // Refused if another server in this process has done it; there is only this one.
+        // Fails if another server in this process has installed a provider already, which is always this one.
         let _ = PROVIDER.install_default();
         let mut validation = Validation::new(Algorithm::RS512);
         validation.set_issuer(&[Self::ISSUER]);
         validation.set_required_spec_claims(&["iss", "exp", "nbf"]);
-        // Times are looked at by the clock that everything goes by.
+        // `Claims` checks the times, against the framework's own clock.
         validation.validate_exp = false;
         validation.validate_aud = false;
         Self { gateway_name: gateway_name.to_owned(), key, validation }
@@ -78,12 +78,12 @@ impl GatewayJwt {
         self.key.fetch(now);
     }
 
-    /// What the gateway says of the call that is made `now`, if it is the gateway that says it.
+    /// What the gateway says of the call that is made at `now`, if the JWT is really the gateway's.
     pub(super) async fn verify(&self, jwt: &HeaderValue, now: Timestamp) -> Result<Claims, Refused> {
         self.check_header(jwt)?;
         let known = self.key.get();
         let claims = match known.as_ref().map(|key| self.decode(jwt, key)) {
-            // The gateway may have got another key. `kid` does not tell: it stays the gateway's name.
+            // The gateway may have a new key. `kid` does not show it: it is always the gateway's name.
             None | Some(Err(OTHER_SIGNATURE)) => match self.key.newest(now).await {
                 None => Err(Refused::PublicKeyNotFetched),
                 newest if newest == known => Err(OTHER_SIGNATURE),
@@ -95,7 +95,8 @@ impl GatewayJwt {
         Ok(claims)
     }
 
-    /// Whether a JWT says that it is this gateway's, so that those of others make nobody look for a key.
+    /// Checks that the JWT claims to be this gateway's, so that a JWT of another gateway does not cause a fetch of
+    /// the key.
     fn check_header(&self, jwt: &HeaderValue) -> Result<(), Refused> {
         let header = jsonwebtoken::decode_header(jwt.as_bytes()).map_err(|error| refused(&error))?;
         if header.alg != Algorithm::RS512 {
@@ -125,7 +126,7 @@ fn refused(error: &Error) -> Refused {
     }
 }
 
-/// Signatures are checked by ring, which is here for TLS already; only RS512 is there to be asked for.
+/// Signatures are checked by ring, which TLS needs anyway; RS512 is the only algorithm that it offers here.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
     verifier_factory: |algorithm, key| match algorithm {
@@ -179,14 +180,14 @@ pub(super) mod tests {
         jwt(&message, &signature)
     }
 
-    /// One that is signed with the public key as if it were a shared secret.
+    /// A JWT that is signed with the public key as if it were a shared secret.
     pub(in crate::protocol) fn signed_with_public_key(algorithm: &str) -> HeaderValue {
         let message = message(|header, _| header["alg"] = json!(algorithm));
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, PUBLIC_KEY.as_bytes());
         jwt(&message, ring::hmac::sign(&key, message.as_bytes()).as_ref())
     }
 
-    /// One whose claims are not those that were signed.
+    /// A JWT whose claims are not the signed ones.
     pub(in crate::protocol) fn forged() -> HeaderValue {
         let (genuine, claims) =
             (signed(|_, _| {}), message(|_, claims| claims["user"]["username"] = json!("x")));

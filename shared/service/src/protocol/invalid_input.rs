@@ -1,4 +1,4 @@
-//! Everything wrong with a call's input, said at once.
+//! Everything that is wrong with a call's input, reported at once.
 
 use bk_plugin_core::JsonObject;
 use serde_json::Value;
@@ -18,7 +18,7 @@ impl InvalidInput {
         self.add(key, "this field is required");
     }
 
-    /// Nothing, or a 400 with the reference's prefix.
+    /// Succeeds if nothing is wrong; otherwise a 400 with the reference's prefix.
     pub(super) fn check(self) -> Result<(), Failure> {
         if self.0.is_empty() { Ok(()) } else { Err(failure(&self.0.join("; "))) }
     }
@@ -46,12 +46,12 @@ fn failure(what: &str) -> Failure {
     Failure::bad_request(format!("输入不合法: {what}"))
 }
 
-/// What is said of a value that is not an object.
+/// The message for a value that is not an object.
 pub(super) fn must_be_an_object(value: &Value) -> String {
     format!("must be an object, not {}", kind(value))
 }
 
-/// What a value is, in words.
+/// The type of a value, in words.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

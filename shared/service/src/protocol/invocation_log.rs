@@ -31,12 +31,12 @@ struct Line {
 struct StepOf(Arc<str>);
 
 impl InvocationLog {
-    /// How many lines are kept, the latest of all invocations.
+    /// Number of lines that are kept: the latest of all invocations together.
     pub const LINES: usize = 20_000;
-    /// Bytes of a line that are kept.
+    /// Bytes that are kept of one line.
     const LINE_LENGTH: usize = 16 * 1024;
 
-    /// The lines of an invocation, each `LEVEL message field=value ...`; none if it is not known.
+    /// The lines of an invocation, each `LEVEL message field=value ...`; empty if the invocation is not known.
     pub fn text(&self, trace_id: &str) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_it = lines.iter().filter(|line| *line.trace_id == *trace_id);
@@ -99,7 +99,7 @@ impl Visit for TraceIdField {
     }
 }
 
-/// An event as text: its message, then its other fields, with values as they are in JSON.
+/// An event as text: its message, then its other fields with their values in JSON.
 #[derive(Default)]
 struct EventText {
     message: String,
@@ -108,7 +108,7 @@ struct EventText {
 
 impl EventText {
     fn add(&mut self, field: &Field, json: impl fmt::Display) {
-        // Attributes of OpenTelemetry, which have a dot in their names, are not for the log.
+        // Attributes of OpenTelemetry, which have a dot in their names, are left out of the log.
         if !field.name().contains('.') {
             // Writing to a String does not fail.
             let _ = write!(self.fields, " {}={json}", field.name());

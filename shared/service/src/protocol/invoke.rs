@@ -101,8 +101,8 @@ pub(super) async fn invoke(
     }
 }
 
-/// Runs a step to its end even if the caller hangs up. One that does not wait for anything, as most that end
-/// at once, is over before it would have been handed to a task of its own.
+/// Runs a step to its end even if the caller hangs up. The first poll runs here: a step that never waits, like
+/// most that end at once, is over before it would have been handed to a task.
 async fn whatever_the_caller_does<F>(steps: &TaskTracker, step: F) -> Result<F::Output, JoinError>
 where
     F: Future<Output: Send + 'static> + Send + 'static,

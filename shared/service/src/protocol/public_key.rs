@@ -1,5 +1,5 @@
-//! The public key of BlueKing's gateway: known from the beginning, or fetched from a source, kept, and fetched
-//! anew when a JWT does not fit it.
+//! The public key of BlueKing's gateway: known from the start, or fetched from a source, kept, and fetched again
+//! when a JWT does not fit it.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -19,21 +19,21 @@ use tokio::time::timeout;
 /// Where the gateway's public key comes from.
 #[async_trait]
 pub trait PublicKeySource: Send + Sync + fmt::Debug {
-    /// The key as it is now: PEM, or the base64 of it.
+    /// The current key: PEM, or the base64 of it.
     async fn fetch(&self) -> Result<String, PublicKeyError>;
 }
 
-/// Why a key could not be fetched. The text is for the log.
+/// Why a key could not be fetched, as text for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PublicKeyError(pub String);
 
-/// The text is no public key.
+/// The text is not a valid public key.
 #[derive(Debug, thiserror::Error)]
 #[error("is not an RSA public key in PEM (or the base64 of one)")]
 pub struct InvalidPublicKey;
 
-/// A file that may be replaced, for example one that a cluster mounts.
+/// A file that may be replaced, such as one that a cluster mounts.
 #[derive(Debug)]
 pub(super) struct PublicKeyFile(pub(super) PathBuf);
 
@@ -75,22 +75,22 @@ pub(super) struct LatestKey {
 #[derive(Default)]
 struct State {
     key: Option<Arc<PublicKey>>,
-    /// When it was last begun to fetch one.
+    /// When the last fetch began.
     fetched_at: Option<Timestamp>,
     is_fetching: bool,
 }
 
-/// Between two fetches, whatever callers send.
+/// Shortest time between two fetches, whatever callers send.
 const BETWEEN_FETCHES: Duration = Duration::from_mins(1);
 
-/// The same, as long as there is no key: everybody is refused until then.
+/// The same while there is no key yet: until then every caller is refused.
 const UNTIL_THE_FIRST: Duration = Duration::from_secs(2);
 
-/// How long a fetch may take, and so how long anyone waits for one.
+/// Time limit of a fetch, and so the longest time a caller waits for one.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl LatestKey {
-    /// A key that may be known, and where another comes from, if it may change.
+    /// A key, if it is known already, and the source of newer ones, if the key may change.
     pub(super) fn new(key: Option<Arc<PublicKey>>, source: Option<Arc<dyn PublicKeySource>>) -> Self {
         Self { source, state: watch::Sender::new(State { key, ..State::default() }) }
     }
@@ -100,13 +100,14 @@ impl LatestKey {
         self.state.borrow().key.clone()
     }
 
-    /// Begins to fetch the key, unless that was done within the last minute (without any key: the last moments).
+    /// Begins to fetch the key, unless a fetch began within the last minute (within the last two seconds while
+    /// there is no key).
     ///
-    /// A task of its own does it: a caller that hangs up must not end what others wait for.
+    /// The fetch runs in a task of its own: a caller that hangs up must not end what other callers wait for.
     pub(super) fn fetch(&self, now: Timestamp) {
         let Some(source) = &self.source else { return };
         let begun = self.state.send_if_modified(|state| {
-            // A time after now was of a clock that has been set back.
+            // A time later than `now` comes from a clock that has since been set back.
             let pause = if state.key.is_some() { BETWEEN_FETCHES } else { UNTIL_THE_FIRST };
             let lately = state.fetched_at.is_some_and(|at| at <= now && now.since(at) < pause);
             if lately || state.is_fetching {
@@ -120,7 +121,7 @@ impl LatestKey {
         }
     }
 
-    /// The key after it was fetched; at once, if it may not be fetched now.
+    /// The key after a fetch; the key that is known, at once, if it is too early for another fetch.
     pub(super) async fn newest(&self, now: Timestamp) -> Option<Arc<PublicKey>> {
         self.fetch(now);
         let mut state = self.state.subscribe();

@@ -1,10 +1,10 @@
-//! The fields that a JSON object is as a query string or a form, by the rules of the reference (Django's
-//! `urlencode` with `doseq`): a list is its items, a nested object its keys.
+//! A JSON object as the fields of a query string or a form, by the rules of the reference (Django's `urlencode`
+//! with `doseq`): a list stands for its items, a nested object for its keys.
 
 use bk_plugin_core::JsonObject;
 use serde_json::Value;
 
-/// Null has no text. (The reference fails with a `TypeError`.)
+/// A field is null, which has no text. (The reference fails with a `TypeError`.)
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} is or contains null, which cannot stand in a query string or a form")]
 pub(super) struct NullField {
@@ -29,7 +29,7 @@ pub(super) fn fields(data: &JsonObject) -> Result<Vec<(&str, String)>, NullField
     Ok(fields)
 }
 
-/// The text of one value; of a list or an object its JSON.
+/// The text of one value; for a list or an object its JSON.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,

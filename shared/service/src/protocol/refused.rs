@@ -1,11 +1,11 @@
-//! Why a caller is not let in.
+//! Why a caller is refused.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::envelope::Failure;
 
-/// Why a caller is not let in. The JWT itself is never repeated.
+/// Why a caller is refused. The JWT itself is never repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
     /// The reference's words.

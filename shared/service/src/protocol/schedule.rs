@@ -41,7 +41,7 @@ pub(super) struct ScheduleData {
 
 impl ScheduleData {
     fn new(record: Record, zone: &TimeZone) -> Self {
-        // Clients index into outputs without looking: never null, as it is after a first step that failed.
+        // Clients index into outputs without checking: so never null, which a first step that failed leaves.
         let outputs = match record.outputs {
             Value::Object(outputs) => outputs,
             _ => JsonObject::new(),
@@ -59,7 +59,7 @@ impl ScheduleData {
 }
 
 fn local_time(at: Timestamp, zone: &TimeZone) -> String {
-    // A moment no calendar reaches is not written by any clock.
+    // A clock never gives a time that the calendar cannot show.
     let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
@@ -93,7 +93,7 @@ pub(super) async fn schedule(
             let answer = WithTraceId { result: true, data, message: "", trace_id: request_id };
             Ok(json(StatusCode::OK, &answer))
         }
-        // Status 200, as in the reference: three others in a row end the caller's task.
+        // Status 200, as in the reference: three answers in a row with another status end the caller's task.
         Ok(None) => {
             let message = format!("can not find schedule for trace_id {asked}");
             Err(Failure::new(StatusCode::OK, message).with_trace_id(request_id))

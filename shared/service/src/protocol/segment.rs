@@ -1,11 +1,11 @@
-//! The one variable segment in the paths of the kit's routes.
+//! The one variable segment in the paths of the framework's routes.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
 use super::envelope::Failure;
 
-/// The text of the segment; if it is none, the answer comes in the envelope.
+/// The text of the segment; a segment that is not valid text is refused in the envelope.
 pub(super) struct Segment(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {

@@ -31,7 +31,7 @@ impl Answer {
         self.body["message"].as_str().unwrap_or_default()
     }
 
-    /// Whether it says in the envelope that something is wrong.
+    /// Whether this is an error in the envelope, with this status.
     fn is_failure(&self, status: u16) -> bool {
         self.status == status && self.body["result"] == json!(false) && !self.message().is_empty()
     }
@@ -272,7 +272,7 @@ async fn bodies_have_a_limit() {
             assert!(answer.is_failure(413) && answer.message().contains("2621440"), "{}", answer.body);
         }
     }
-    // Nothing says beforehand how long a body in chunks is.
+    // A body in chunks does not announce its length.
     let chunks = futures::stream::iter((0..4).map(|_| Ok::<_, Infallible>(" ".repeat(1024 * 1024))));
     let answer = post(&routes, "/bk_plugin/invoke/1.0.0", Body::from_stream(chunks)).await;
     assert!(answer.is_failure(413) && answer.message().contains("2621440"), "{}", answer.body);

@@ -1,4 +1,4 @@
-//! The zone that `schedule` shows times in.
+//! The time zone in which `schedule` shows times.
 
 use jiff::tz::TimeZone;
 
@@ -6,16 +6,17 @@ use jiff::tz::TimeZone;
 #[derive(Debug, thiserror::Error)]
 #[error("TZ is {name:?}, which is no time zone; write one such as Asia/Shanghai, UTC or CST-8")]
 pub struct UnknownTimeZone {
-    /// What it says.
+    /// The value of `TZ`.
     pub name: String,
     /// What is wrong.
     #[source]
     pub source: jiff::Error,
 }
 
-/// The zone that the environment variable `TZ` names; the reference's Asia/Shanghai if it names none.
+/// The zone that the environment variable `TZ` names; if it names none, the reference's Asia/Shanghai.
 ///
-/// `:UTC` counts as none: AWS Lambda sets it in every function, so it is nobody's choice. `UTC` is one.
+/// `:UTC` counts as not set: AWS Lambda sets it in every function, so the operator did not choose it. `UTC` does
+/// count.
 pub fn time_zone(tz: Option<&str>) -> Result<TimeZone, UnknownTimeZone> {
     let name = match tz {
         None | Some("" | ":UTC") => "Asia/Shanghai",

@@ -1,14 +1,14 @@
-//! What callback URLs begin with.
+//! The beginning of callback URLs.
 
 use std::net::IpAddr;
 
 use super::{Environment, Reader, gateway_url, http_url};
 
-/// The beginning of callback URLs. Behind BlueKing's gateway callbacks come in through it: `<callback host>/<stage>`,
-/// the callback host being the plugin's address at the gateway, which the platform tells (as in the reference).
-/// Elsewhere third parties call the plugin's public URL.
+/// The beginning of callback URLs. Behind BlueKing's gateway callbacks come in through it: `<callback
+/// host>/<stage>`, where the callback host is the plugin's address at the gateway, which the platform sets (as in
+/// the reference). Elsewhere third parties call the plugin's public URL.
 ///
-/// Outside development it must be set, and lead to an address that others can reach.
+/// Outside development it must be set, and be an address that others can reach.
 pub(super) fn callback_base(
     reader: &mut Reader<'_>,
     environment: Environment,

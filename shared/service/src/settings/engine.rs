@@ -1,4 +1,4 @@
-//! The engine of a host, as the settings have it: the same assembly for the server and for the functions.
+//! Builds a host's engine from the settings, in the same way for the server and for the functions.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Settings;
 use crate::finish_callback_client::HttpFinishCallbackClient;
 
-/// What a host brings along beside the settings.
+/// What a host provides besides the settings.
 pub struct EngineHost {
     /// The versions.
     pub registry: Arc<Registry>,
@@ -20,14 +20,14 @@ pub struct EngineHost {
     pub store: Arc<MeteredStore>,
     /// The app secret, from which the keys of callback tokens are derived.
     pub app_secret: SecretString,
-    /// What callback URLs begin with, `/callback/` excluded.
+    /// The beginning of callback URLs, without `/callback/`.
     pub callback_base: String,
     /// Posts finish callbacks: [`Settings::finish_callback_client`].
     pub finish_callbacks: HttpFinishCallbackClient,
 }
 
 impl Settings {
-    /// The engine of a host.
+    /// Builds the engine of a host.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Settings {
         }))
     }
 
-    /// The client that posts finish callbacks, to `this_machine` as well if a host allows it.
+    /// The client that posts finish callbacks; it may post to this machine too if `this_machine` is true.
     pub fn finish_callback_client(&self, this_machine: bool) -> HttpFinishCallbackClient {
         let destinations = self.destinations.clone();
         let destinations = if this_machine { destinations.and_loopback() } else { destinations };

@@ -31,7 +31,7 @@ impl Environment {
         self == Self::Development
     }
 
-    /// As the platform writes it.
+    /// The name that the platform uses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Development => "dev",
@@ -40,8 +40,8 @@ impl Environment {
         }
     }
 
-    /// The stage of the plugin's gateway: BK_APIGW_STAGE_NAME, or the one that is called like the environment. There
-    /// is none for development: it uses that of production.
+    /// The stage of the plugin's gateway: BK_APIGW_STAGE_NAME, or the stage with the environment's name.
+    /// Development has no stage of its own and uses that of production.
     pub fn stage(self, reader: &Reader<'_>) -> String {
         let default = if self == Self::Staging { "stag" } else { "prod" };
         reader.text("BK_APIGW_STAGE_NAME").unwrap_or_else(|| default.to_owned())

@@ -24,15 +24,15 @@ pub struct SettingErrors(pub Vec<SettingError>);
 
 /// Reads variables and collects what is wrong with them.
 ///
-/// A method that finds a wrong value notes it and returns a stand-in, so that reading goes on to the next mistake;
-/// [`finish`](Self::finish) then lets no settings out.
+/// A method that finds a wrong value notes it and returns a stand-in, so that reading continues to the next
+/// mistake; [`finish`](Self::finish) then returns the mistakes instead of the settings.
 pub struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     errors: Vec<SettingError>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of the variables that `lookup` knows. An empty value counts as none.
+    /// A reader of the variables that `lookup` knows. An empty value counts as not set.
     pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self { lookup, errors: Vec::new() }
     }
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value of one of the texts that a variable may have.
+    /// The value that belongs to the variable's text, from the texts it may have.
     pub fn one_of<T: Clone>(&mut self, name: &'static str, default: T, choices: &[(&str, T)]) -> T {
         let Some(text) = self.text(name) else { return default };
         if let Some((_, value)) = choices.iter().find(|(choice, _)| *choice == text) {
@@ -111,13 +111,13 @@ impl<'a> Reader<'a> {
         self.errors.push(SettingError { name, problem: problem.into() });
     }
 
-    /// The settings that were read, unless something is wrong.
+    /// The settings, or everything that is wrong.
     pub fn finish<T>(self, settings: T) -> Result<T, SettingErrors> {
         if self.errors.is_empty() { Ok(settings) } else { Err(SettingErrors(self.errors)) }
     }
 }
 
-/// The URL that a text is, if it is one of http or https.
+/// The URL in `text`, if it is a valid http or https URL.
 pub fn http_url(text: &str) -> Option<Url> {
     Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
 }
@@ -126,7 +126,7 @@ pub fn http_url(text: &str) -> Option<Url> {
 mod tests {
     use super::*;
 
-    /// Has a reader of these variables read, and says what was read or what is wrong.
+    /// Runs `read` with a reader of these variables; returns what it read or what is wrong.
     fn read<T>(variables: &[(&str, &str)], read: impl FnOnce(&mut Reader<'_>) -> T) -> Result<T, String> {
         let lookup = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())

@@ -1,4 +1,4 @@
-//! Who is let in behind BlueKing's gateway, asked at every route.
+//! Which callers are accepted behind BlueKing's gateway, checked at every route.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::protocol::gateway_jwt::tests::{PUBLIC_KEY, forged, signed, signed_wit
 
 const FORMER_KEY: &str = local_apigw::FORMER_PUBLIC_KEY;
 
-/// The routes that want a JWT, and whether it must be about an app (or else about a user).
+/// The routes that require a JWT, and whether it must be about an app (or else about a user).
 const GATED: [(Method, &str, bool); 7] = [
     (Method::POST, "/bk_plugin/invoke/1.0.0", true),
     (Method::POST, "/bk_plugin/invoke/9.9.9", true),
@@ -114,7 +114,7 @@ async fn an_app_that_is_limited_to_scopes_calls_from_one() {
         assert!(send(&routes, with_jwt(Method::POST, path, of_sops())).await.is_failure(403));
         assert!(!send(&routes, from(path, "project", "1")).await.is_failure(403));
     }
-    // Neither other apps nor other routes.
+    // Only this app and this route are limited.
     assert_eq!(invoke(&routes, signed(|_, _| {})).await.status, 200);
     let callback = send(&routes, with_jwt(Method::POST, "/bk_plugin/callback/x", of_sops())).await;
     assert_eq!(callback.status, 400);
@@ -141,12 +141,12 @@ async fn the_caller_is_handed_on() {
     }
 }
 
-/// A gateway whose key can be changed, and which counts how often it is asked.
+/// A gateway whose key can be changed, and which counts its requests.
 #[derive(Debug, Default)]
 struct Gateway {
     key: Mutex<Option<&'static str>>,
     asked: AtomicUsize,
-    /// Lets it answer, if it is to wait for that.
+    /// Holds back the answer until it is notified, if the test wants that.
     answer: Option<Notify>,
 }
 

@@ -75,7 +75,7 @@ impl Plugin for Called {
     }
 }
 
-/// Takes its time over the first step, then polls.
+/// Takes its time in the first step, then polls.
 struct Slow;
 
 impl Plugin for Slow {
@@ -89,7 +89,7 @@ impl Plugin for Slow {
     }
 }
 
-/// Answers what came.
+/// Answers with what it received.
 async fn echo(
     caller: Caller,
     OriginalUri(uri): OriginalUri,
@@ -111,7 +111,7 @@ async fn echo(
     Response::builder().status(201).body(answer.to_string().into()).unwrap()
 }
 
-/// Answers 200, so that the slash tests can tell it from the rest.
+/// Answers 200, so that the slash tests can tell its answer from the others.
 async fn echo_ok(caller: Caller, uri: OriginalUri, query: RawQuery, request: Request) -> Response {
     let mut response = echo(caller, uri, query, request).await;
     *response.status_mut() = axum::http::StatusCode::OK;
@@ -181,7 +181,7 @@ pub(super) struct Fixture {
     pub(super) clock: Arc<ManualClock>,
 }
 
-/// Runs what is in the queue.
+/// Runs the messages in the queue.
 pub(super) struct Worker {
     engine: Arc<Engine>,
     store: Arc<MemoryStore>,
@@ -199,7 +199,7 @@ impl Worker {
         }
     }
 
-    /// How many invocations have a wake-up waiting.
+    /// Number of invocations that have a wake-up waiting.
     pub(super) fn records(&self) -> usize {
         self.store.messages().len()
     }
@@ -236,7 +236,7 @@ fn keys() -> Arc<CallbackKeys> {
     Arc::new(CallbackKeys::new("secret of the tests", &[], Duration::from_hours(24)).unwrap())
 }
 
-/// The path of a callback that nobody prepared.
+/// The path of a callback that was never prepared.
 pub(super) fn callback_path() -> String {
     let token = keys().mint(&CallbackId::random(), &TraceId::random(), ManualClock::default().now());
     format!("/bk_plugin/callback/{token}/")
