@@ -3,7 +3,7 @@
 //!
 //! The answer to a batch names the messages that stay in the queue (`ReportBatchItemFailures`): only those are
 //! redelivered. A redelivered message may be what crashed its last runner, so it never runs beside others
-//! ([`SUSPECTS`]).
+//! (`SUSPECTS`).
 
 use std::sync::Arc;
 use std::time::Duration;
