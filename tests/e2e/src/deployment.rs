@@ -17,7 +17,7 @@ const PARAMETERS: [&str; 7] = [
     "MaxReceiveCount=3",
     "VisibilityTimeout=12",
     "PollTickTimeout=10",
-    "LogLevel=info,bk_plugin_kit=debug",
+    "LogLevel=info,bk_plugin_engine=debug",
     "ThrottleRate=1000",
 ];
 
