@@ -2,24 +2,25 @@
 //! end, so that one client after the other, in the order of these moments, would have been answered the same.
 //!
 //! The search is that of Wing and Gong ("Testing and verifying concurrent objects", 1993), with Lowe's memory
-//! of what was tried ("Testing for linearizability", 2017): pick a call that no other call ended before, see
-//! whether the specification answers it as the store did, go on from there, and come back if that leads
-//! nowhere. A pair of (calls taken, state) that led nowhere is not tried again.
+//! of earlier attempts ("Testing for linearizability", 2017). It picks a call that began before any other
+//! open call ended, checks that the specification gives the store's answer, goes on from the new state, and
+//! backtracks when no call fits. A pair of (calls taken, state) that failed once is not tried again.
 
 use std::collections::HashMap;
 use std::fmt;
 
-/// What a single client would see.
+/// The sequential specification: the answers that a single client would get.
 pub trait Specification {
-    /// What operations change.
+    /// The state that operations change.
     type State: Clone + PartialEq;
-    /// What a client asks.
+    /// An operation that a client asks for.
     type Operation: fmt::Debug;
-    /// What it is answered.
+    /// The answer to an operation.
     type Answer: PartialEq + fmt::Debug;
 
-    /// The state after an operation that was answered so, whatever the answer if it is `None`. There is none
-    /// if the operation would be answered otherwise, or if the rest of the history shows that it was not next.
+    /// The state after an operation that got this answer; with `None`, after the operation with any answer.
+    /// Returns `None` if the operation would get another answer, or if the rest of the history shows that
+    /// another operation came next.
     fn step(
         &self,
         state: &Self::State,
@@ -27,60 +28,61 @@ pub trait Specification {
         answer: Option<&Self::Answer>,
     ) -> Option<Self::State>;
 
-    /// Whether an operation that is answered so changes nothing, whatever the state is. Saying yes where it may
-    /// change something makes the check wrong; saying no only makes it slower.
+    /// Whether an operation with this answer never changes the state. A wrong `true` makes the check wrong; a
+    /// wrong `false` only makes it slower.
     fn is_pure(&self, _operation: &Self::Operation, _answer: &Self::Answer) -> bool {
         false
     }
 
-    /// The state in a few words.
+    /// Describes the state in a few words.
     fn tell(&self, state: &Self::State) -> String;
 }
 
 /// One call of a history.
 #[derive(Debug, Clone)]
 pub struct Call<O, A> {
-    /// Who called.
+    /// The client that called.
     pub client: usize,
-    /// What was asked.
+    /// The operation.
     pub operation: O,
-    /// What was answered; `None` if the call failed and nobody knows whether it had an effect.
+    /// The answer; `None` if the call failed and may or may not have had an effect.
     pub answer: Option<A>,
     /// When the call began. Beginnings and ends are numbered in one sequence.
     pub began: u64,
-    /// When it was answered.
+    /// When the answer came.
     pub ended: u64,
 }
 
 impl<O, A> Call<O, A> {
-    /// A call whose effect is unknown may have one long after it failed.
+    /// The end of a call that failed: its effect may still come at any later time.
     fn deadline(&self) -> u64 {
         if self.answer.is_some() { self.ended } else { u64::MAX }
     }
 }
 
-/// What became of a check.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// There is such an order: the calls, by index, those that had no effect and no answer left out.
+    /// The history is linearizable.
     Linearizable {
-        /// The order.
+        /// The order that explains it: indices of calls, without those that had neither an effect nor an
+        /// answer.
         order: Vec<usize>,
-        /// States that were looked at.
+        /// Number of states visited.
         visited: usize,
     },
-    /// There is none.
+    /// The history is not linearizable.
     Violation {
-        /// The longest beginning of an order that was found.
+        /// The longest beginning of an order that was found, as indices of calls.
         longest: Vec<usize>,
-        /// The calls of which one would have to be next.
+        /// The calls one of which would have to be next; none of them fits.
         stuck: Vec<usize>,
     },
     /// The search was given up.
     Undecided,
 }
 
-/// States looked at before a search is given up.
+/// Number of states visited before the search gives up.
 const MOST_VISITED: usize = 1_000_000;
 
 /// Checks a history.
@@ -95,21 +97,21 @@ pub fn check<S: Specification>(
 struct Search<'a, S: Specification> {
     specification: &'a S,
     history: &'a [Call<S::Operation, S::Answer>],
-    /// The calls as they began.
+    /// The calls, ordered by their beginnings.
     by_beginning: Vec<usize>,
-    /// Calls without an answer need not be taken.
+    /// Only calls with an answer must be taken.
     answered: usize,
     initial: S::State,
     taken: Bits,
     tried: HashMap<Bits, Vec<S::State>>,
-    /// The way to where the search is.
+    /// The steps that led to the current position of the search.
     way: Vec<Node<S::State>>,
     visited: usize,
     longest: Vec<usize>,
     stuck: Vec<usize>,
 }
 
-/// A call that was taken, and what can be taken after it, each with the state it leads to.
+/// A call that was taken, and the calls that can be taken after it, each with the state it leads to.
 struct Node<T> {
     call: Option<usize>,
     next: Vec<(usize, T)>,
@@ -180,9 +182,9 @@ impl<'a, S: Specification> Search<'a, S> {
             let Call { operation, answer, .. } = &self.history[call];
             let Some(after) = self.specification.step(state, operation, answer.as_ref()) else { continue };
             match answer {
-                // Whatever order there is from here on, there is one that begins with it.
+                // If any order continues from here, one of them begins with this call.
                 Some(answer) if self.specification.is_pure(operation, answer) => return vec![(call, after)],
-                // It need not be taken, and this changes nothing.
+                // The call need not be taken, and taking it changes nothing.
                 None if after == *state => {}
                 _ => next.push((call, after)),
             }
@@ -191,7 +193,7 @@ impl<'a, S: Specification> Search<'a, S> {
         next
     }
 
-    /// The calls one of which is next: none that is not taken yet has ended before they began.
+    /// The calls that may be next: those that began before any call not yet taken ended.
     fn open(&self) -> Vec<usize> {
         let mut open = Vec::new();
         let mut first_end = u64::MAX;
@@ -220,7 +222,7 @@ impl<'a, S: Specification> Search<'a, S> {
     }
 }
 
-/// Says in words where a history stops making sense.
+/// Describes the point at which no order explains the history.
 pub fn explain<S: Specification>(
     specification: &S,
     initial: S::State,

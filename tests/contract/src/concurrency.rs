@@ -1,4 +1,4 @@
-//! Clients that change one record at the same time, and what is said about their answers.
+//! Clients that change one record at the same time, and the check of their answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::checker::{self, Call, Verdict};
 use crate::sample::{Dice, START, early, ended, entry, late, polled, record};
 use crate::specification::{Answer, OneRecord, Operation};
 
-/// What was asked of one record, and what was answered.
+/// The calls made on one record, with their answers.
 pub type History = Vec<Call<Operation, Answer>>;
 
-/// Clients on one record at the same time.
+/// Number of clients on one record at the same time.
 const CLIENTS: usize = 32;
 
-/// Calls that each of them makes, or a few more.
+/// Number of calls that each client makes, or a few more.
 const CALLS: usize = 16;
 
-/// Records, one after the other.
+/// Number of records, tried one after the other.
 const RECORDS: u64 = 12;
 
-/// Each change that one client makes, sensible or not, does what the specification says.
+/// A single client gets the specified answer to each change, sensible or not.
 pub async fn one_client_is_answered_as_specified(store: &dyn TableStore) {
     let mut seen = Seen::default();
     for seed in 0..6 {
@@ -38,7 +38,8 @@ pub async fn one_client_is_answered_as_specified(store: &dyn TableStore) {
         client.is_odd = true;
         client.work(250).await;
         seen.add(&client.history);
-        // No callback order is taken for granted: the client appends receipts again that were forgotten.
+        // An empty history, so that the specification assumes no order of callbacks: the client appends
+        // forgotten receipts again.
         let specification = OneRecord::new(trace_id, &[]);
         let verdict = checker::check(&specification, None, &client.history);
         let told = || checker::explain(&specification, None, &client.history, &verdict);
@@ -48,7 +49,7 @@ pub async fn one_client_is_answered_as_specified(store: &dyn TableStore) {
     seen.is_varied();
 }
 
-/// Each record's history has an order that explains it.
+/// Some order of the calls explains each record's history.
 pub async fn many_clients_are_linearizable(store: &dyn TableStore) {
     let (mut seen, mut visited) = (Seen::default(), 0);
     for seed in 0..RECORDS {
@@ -63,7 +64,7 @@ pub async fn many_clients_are_linearizable(store: &dyn TableStore) {
     seen.is_varied();
 }
 
-/// Lets clients loose on a new record.
+/// Has the clients change a new record, all at the same time.
 pub async fn run(table: Arc<dyn Table>, seed: u64) -> (TraceId, History) {
     let trace_id = TraceId::random();
     let sequence = Arc::new(AtomicU64::new(0));
@@ -90,7 +91,7 @@ pub async fn run(table: Arc<dyn Table>, seed: u64) -> (TraceId, History) {
     (trace_id, history)
 }
 
-/// Says whether a record's history is linearizable: the states that were looked at, or what is wrong.
+/// Checks that a record's history is linearizable. Returns the number of states visited, or what is wrong.
 pub fn judge(trace_id: TraceId, history: &History) -> Result<usize, String> {
     let specification = OneRecord::new(trace_id, history);
     let verdict = checker::check(&specification, None, history);
@@ -100,7 +101,7 @@ pub fn judge(trace_id: TraceId, history: &History) -> Result<usize, String> {
     }
 }
 
-/// What the histories are made of.
+/// Counts of the kinds of answers in the histories.
 #[derive(Debug, Default)]
 struct Seen {
     histories: usize,
@@ -130,7 +131,7 @@ impl Seen {
         }
     }
 
-    /// A history in which nothing happens proves nothing.
+    /// Asserts that the histories contain every kind of answer: a history without changes proves nothing.
     fn is_varied(&self) {
         for kind in ["created", "claimed", "committed", "appended", "settled", "read"] {
             assert!(self.kinds.contains_key(kind), "{kind}: {self}");
@@ -149,7 +150,7 @@ impl std::fmt::Display for Seen {
     }
 }
 
-/// A client that behaves as runners and callers do, with bad luck.
+/// A client that behaves as runners and callers do, crashes and lost answers included.
 struct Client {
     id: usize,
     table: Arc<dyn Table>,
@@ -157,10 +158,10 @@ struct Client {
     dice: Dice,
     /// Numbers beginnings and ends; also the clock of leases and deadlines, a millisecond each.
     sequence: Arc<AtomicU64>,
-    /// Makes calls no runner makes. It must be alone then.
+    /// Whether the client also makes calls that no runner makes. Such a client must be the only one.
     is_odd: bool,
     history: History,
-    /// The record as it was shown last.
+    /// The record as the table last showed it.
     seen: Option<Record>,
     tokens: Vec<LeaseToken>,
     entries: Vec<InboxEntry>,
@@ -199,10 +200,10 @@ impl Client {
         }
     }
 
-    /// Asks the table at a moment of chance, and notes the answer.
+    /// Asks the table after a random pause, and notes the answer.
     async fn call(&mut self, operation: Operation) -> Option<Answer> {
         if self.is_odd {
-            // Alone, there is nobody to meet.
+            // A single client has no others to interleave with.
         } else if self.dice.once_in(3) {
             tokio::task::yield_now().await;
         } else {
@@ -260,7 +261,7 @@ impl Client {
         self.call(Operation::Append(Append { entry, stub })).await
     }
 
-    /// Claims a step or a callback; whoever is granted the lease commits, or dies.
+    /// Claims a step or a callback. If the lease is granted, commits or crashes.
     async fn step(&mut self) -> Option<Answer> {
         let now = self.now();
         let lease = Lease { token: LeaseToken::random(), until: self.later(now, 300) };
@@ -307,7 +308,8 @@ impl Client {
 
     fn commit_of(&mut self, record: &Record) -> Commit {
         let is_called = record.state == State::Callback && !record.inbox.is_empty();
-        // Nothing is forgotten, so that a callback that is appended again is known.
+        // A record that would forget a receipt consumes no more callbacks, so that one that is appended again
+        // is recognised.
         let remembers = record.consumed.len() < Record::CONSUMED_KEPT || self.is_odd;
         let ends = self.is_near_its_end && self.dice.once_in(3);
         let state = if ends {
@@ -333,7 +335,7 @@ impl Client {
         }
     }
 
-    /// With any token and any condition.
+    /// Commits with any token and any condition.
     async fn commit_oddly(&mut self) -> Option<Answer> {
         let mut tokens = self.tokens.clone();
         tokens.extend(self.seen.as_ref().and_then(|seen| seen.lease.clone()).map(|lease| lease.token));

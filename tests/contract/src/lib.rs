@@ -4,9 +4,9 @@
 //! its own with `contract::table_cases!(MyStore)` and `contract::queue_cases!(MyStore)`, so that a failure names
 //! the store and the case; `tests/memory.rs` is such a file.
 //!
-//! [`table`] and [`queue`] hold the cases. [`concurrency`] lets many clients loose on a record and has
-//! [`checker`] say whether what they were answered could have been answered one at a time, by the rules in
-//! [`specification`].
+//! [`table`] and [`queue`] hold the cases. [`concurrency`] has many clients change one record at the same
+//! time. [`checker`] then says whether the store could have given the same answers to the same calls made one
+//! at a time, by the rules in [`specification`].
 #![allow(clippy::unwrap_used, reason = "a case that panics has failed, which is what is wanted")]
 #![allow(clippy::missing_panics_doc, reason = "every case panics when it fails")]
 #![allow(clippy::needless_pass_by_value, reason = "checks read better around the call they check")]
@@ -38,12 +38,12 @@ pub trait TableStore: Send + Sync {
     /// The table.
     fn table(&self) -> Arc<dyn Table>;
 
-    /// Bytes a record may have. Cases keep clear of it by more than a tenth, because stores count differently
-    /// and may compress; small limits make them fast.
+    /// The largest record the store takes, in bytes. Cases stay more than a tenth away from it, because
+    /// stores count differently and may compress. A small limit makes the cases fast.
     fn largest_record(&self) -> usize;
 
-    /// Deletes every record that may be deleted at `now`, if the store can be told to do so; `false` if it
-    /// cannot, and then the cases about expiry check nothing.
+    /// Deletes every record that may be deleted at `now`. Returns `false` if the store has no way to do so;
+    /// the cases about expiry then check nothing.
     async fn delete_expired(&self, _now: Timestamp) -> bool {
         false
     }
@@ -60,26 +60,26 @@ pub trait QueueStore: Send + Sync {
     /// The queue.
     fn queue(&self) -> Arc<dyn Queue>;
 
-    /// Lets that much time pass: moves the clock the queue goes by, or waits.
+    /// Lets `duration` pass: moves the clock that the queue uses, or waits.
     async fn advance(&self, duration: Duration);
 
     /// How long a received message is hidden.
     fn visibility_timeout(&self) -> Duration;
 
-    /// Whether the queue promises more than the port does: a message is with one receiver at a time, and the
-    /// handle of an earlier delivery removes nothing. SQS promises neither.
+    /// Whether the queue promises more than the port does: it never delivers a message to two receivers at
+    /// once, and the handle of an earlier delivery removes nothing. SQS promises neither.
     fn is_strict(&self) -> bool {
         true
     }
 
-    /// The longest time a case may let pass. A queue that goes by the machine's clock sets it low, and cases
-    /// that need longer (about the longest delay) check nothing.
+    /// The longest time a case may let pass. A queue that uses the machine's clock sets it low; cases that
+    /// need longer (those about the longest delay) then check nothing.
     fn longest_advance(&self) -> Duration {
         Duration::MAX
     }
 }
 
-/// Registers cases as tests: a module, the trait the store opens by, and the names of the cases.
+/// Registers cases as tests, given the store, the trait that opens it, the module and the names of the cases.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! register {
@@ -100,7 +100,7 @@ macro_rules! register {
 
 #[cfg(test)]
 mod tests {
-    /// The functions of a file of cases are the ones its macro registers.
+    /// Each file's macro registers exactly the case functions that the file defines.
     #[test]
     fn every_case_is_registered() {
         let registered = |source: &str, module: &str| -> Vec<String> {

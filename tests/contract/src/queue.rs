@@ -51,8 +51,8 @@ async fn send(queue: &dyn Queue, delay: Duration) -> Message {
     message
 }
 
-/// What can be received now. A queue may give less at a time than there is, so it is asked until it gives
-/// nothing.
+/// Receives all messages that can be received now. A queue may return fewer messages than it has, so it is
+/// asked until it returns none.
 async fn receive(queue: &dyn Queue) -> Vec<Delivery> {
     let mut received = Vec::new();
     loop {
@@ -75,17 +75,17 @@ fn waiting(store: &dyn QueueStore, wait: Duration) -> JoinHandle<Vec<Delivery>> 
     tokio::spawn(async move { queue.receive(10, wait).await.unwrap() })
 }
 
-/// Lets receivers get to where they wait.
+/// Gives receivers time to begin waiting.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-/// The answer of a receiver that is expected to have one soon.
+/// The answer of a receiver that is expected to finish soon.
 async fn soon<T>(receiver: JoinHandle<T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), receiver).await.expect("the receiver wakes up").unwrap()
 }
 
-/// Each kind, with everything in it.
+/// One message of each kind, with every field set.
 pub async fn messages_read_back_as_they_were_sent(store: &dyn QueueStore) {
     let queue = store.queue();
     let wake_up = WakeUp {
@@ -109,14 +109,14 @@ pub async fn messages_read_back_as_they_were_sent(store: &dyn QueueStore) {
     }
 }
 
-/// At once, if it is not to wait.
+/// A receive without a wait returns at once.
 pub async fn an_empty_queue_gives_nothing(store: &dyn QueueStore) {
     let began = Instant::now();
     assert!(receive(&*store.queue()).await.is_empty());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
-/// Not before.
+/// The message does not come before it is due.
 pub async fn a_delayed_message_comes_when_it_is_due(store: &dyn QueueStore) {
     let queue = store.queue();
     let delayed = send(&*queue, Duration::from_secs(5)).await;
@@ -129,7 +129,7 @@ pub async fn a_delayed_message_comes_when_it_is_due(store: &dyn QueueStore) {
     assert_eq!((delivery.message, delivery.receive_count), (delayed, 1));
 }
 
-/// And kept to.
+/// The queue accepts the longest delay of the port and keeps to it.
 pub async fn the_longest_delay_is_taken(store: &dyn QueueStore) {
     let queue = store.queue();
     let longest = queue.longest_delay();
@@ -144,7 +144,7 @@ pub async fn the_longest_delay_is_taken(store: &dyn QueueStore) {
     assert_eq!(one(receive(&*queue).await).message, sent);
 }
 
-/// Nobody else gets it meanwhile; then it comes again, counted.
+/// No other receiver gets it until then. It comes again with a higher receive count.
 pub async fn a_received_message_is_hidden_until_the_time_out(store: &dyn QueueStore) {
     let queue = store.queue();
     let sent = send(&*queue, NOW).await;
@@ -157,7 +157,7 @@ pub async fn a_received_message_is_hidden_until_the_time_out(store: &dyn QueueSt
     assert_eq!((again.message, again.receive_count), (sent, 2));
 }
 
-/// Others stay.
+/// Other messages stay.
 pub async fn a_deleted_message_never_comes_again(store: &dyn QueueStore) {
     let queue = store.queue();
     let (gone, stays) = (send(&*queue, NOW).await, send(&*queue, NOW).await);
@@ -170,7 +170,7 @@ pub async fn a_deleted_message_never_comes_again(store: &dyn QueueStore) {
     assert_eq!(one(receive(&*queue).await).message, stays);
 }
 
-/// A runner whose answer was lost asks again.
+/// A runner that did not get the answer to its delete tries again.
 pub async fn a_handle_can_be_deleted_twice(store: &dyn QueueStore) {
     let queue = store.queue();
     send(&*queue, NOW).await;
@@ -183,7 +183,8 @@ pub async fn a_handle_can_be_deleted_twice(store: &dyn QueueStore) {
     queue.delete(&delivery.handle).await.unwrap();
 }
 
-/// A late runner deletes what another has received since. In a strict queue that removes nothing.
+/// A late runner deletes a message that another runner has received since. In a strict queue that removes
+/// nothing.
 pub async fn the_handle_of_an_earlier_delivery_is_no_error(store: &dyn QueueStore) {
     let queue = store.queue();
     send(&*queue, NOW).await;
@@ -199,7 +200,7 @@ pub async fn the_handle_of_an_earlier_delivery_is_no_error(store: &dyn QueueStor
     }
 }
 
-/// So that a message that kills whoever receives it is found out.
+/// The receive count reveals a message that crashes its receivers.
 pub async fn the_receive_count_of_a_dead_letter_grows(store: &dyn QueueStore) {
     let queue = store.queue();
     let (deadly, harmless) = (send(&*queue, NOW).await, send(&*queue, NOW).await);
@@ -214,7 +215,7 @@ pub async fn the_receive_count_of_a_dead_letter_grows(store: &dyn QueueStore) {
     }
 }
 
-/// That is how a message is put back without being counted as one that kills.
+/// Putting a copy back does not count as a crash of its receiver.
 pub async fn a_copy_begins_its_own_receive_count(store: &dyn QueueStore) {
     let queue = store.queue();
     let sent = send(&*queue, NOW).await;
@@ -228,7 +229,7 @@ pub async fn a_copy_begins_its_own_receive_count(store: &dyn QueueStore) {
     assert_eq!((copy.message, copy.receive_count), (sent, 1));
 }
 
-/// However many that is; what is left comes to whoever asks next.
+/// This holds for any number; the next receiver gets the rest.
 pub async fn no_more_than_asked_for_is_received(store: &dyn QueueStore) {
     let queue = store.queue();
     let mut sent = 0;
@@ -244,7 +245,7 @@ pub async fn no_more_than_asked_for_is_received(store: &dyn QueueStore) {
     assert_eq!(receive(&*queue).await.len(), sent);
 }
 
-/// The order is not promised: only that each comes, and once at a time.
+/// The queue promises no order, only that each message comes, to one receiver at a time.
 pub async fn every_message_comes_in_whatever_order(store: &dyn QueueStore) {
     let queue = store.queue();
     let mut sent = BTreeSet::new();
@@ -262,7 +263,7 @@ pub async fn every_message_comes_in_whatever_order(store: &dyn QueueStore) {
     assert_eq!(received, sent);
 }
 
-/// At once, not when its wait is over.
+/// It wakes at once, not at the end of its wait.
 pub async fn a_waiting_receive_wakes_for_what_is_sent(store: &dyn QueueStore) {
     let receiver = waiting(store, Duration::from_secs(20));
     settle().await;
@@ -273,7 +274,7 @@ pub async fn a_waiting_receive_wakes_for_what_is_sent(store: &dyn QueueStore) {
     assert!(sent_at.elapsed() < Duration::from_secs(5), "{:?}", sent_at.elapsed());
 }
 
-/// Though it was sent before the receiver came.
+/// It wakes although the message was sent before the receiver began to wait.
 pub async fn a_waiting_receive_wakes_for_what_becomes_due(store: &dyn QueueStore) {
     let sent = send(&*store.queue(), Duration::from_secs(3)).await;
     let receiver = waiting(store, Duration::from_secs(20));
@@ -283,7 +284,7 @@ pub async fn a_waiting_receive_wakes_for_what_becomes_due(store: &dyn QueueStore
     assert_eq!(one(soon(receiver).await).message, sent);
 }
 
-/// Somebody received it and died.
+/// An earlier receiver crashed with the message.
 pub async fn a_waiting_receive_wakes_for_what_is_visible_again(store: &dyn QueueStore) {
     let queue = store.queue();
     send(&*queue, NOW).await;
@@ -295,7 +296,7 @@ pub async fn a_waiting_receive_wakes_for_what_is_visible_again(store: &dyn Queue
     assert_eq!(one(soon(receiver).await).receive_count, 2);
 }
 
-/// Empty-handed.
+/// It ends without a message.
 pub async fn a_waiting_receive_ends_in_time(store: &dyn QueueStore) {
     send(&*store.queue(), Duration::from_mins(1)).await;
     let receiver = waiting(store, Duration::from_secs(3));
@@ -307,7 +308,7 @@ pub async fn a_waiting_receive_ends_in_time(store: &dyn QueueStore) {
     assert!(soon(receiver).await.is_empty());
 }
 
-/// What it may have been given comes to somebody else after the time-out at the latest.
+/// If a message was already given to it, another receiver gets that message after the time-out at the latest.
 pub async fn a_receiver_that_has_gone_loses_nothing(store: &dyn QueueStore) {
     let queue = store.queue();
     let receiver = waiting(store, Duration::from_secs(20));
@@ -323,7 +324,7 @@ pub async fn a_receiver_that_has_gone_loses_nothing(store: &dyn QueueStore) {
     assert_eq!(one(deliveries).message, sent);
 }
 
-/// Each comes to one of them, and what is deleted is gone, while others send.
+/// While other clients send, each message goes to one receiver, and deleted messages stay deleted.
 pub async fn many_receivers_share_the_messages(store: &dyn QueueStore) {
     let senders: Vec<_> = (0..8)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! Records, leases, commits and callbacks to try a store with, and what is said about its answers.
+//! Sample records, leases, commits and callbacks for the cases, and assertions about a store's answers.
 
 use std::time::Duration;
 
@@ -73,20 +73,20 @@ pub fn early(entry: &InboxEntry) -> Append {
     Append { entry: entry.clone(), stub: Some((START, START + Duration::from_mins(10))) }
 }
 
-/// Text that compression makes a quarter smaller at most.
+/// Text that compression makes at most a quarter smaller.
 pub fn text(length: usize) -> Value {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut dice = Dice::new(length as u64);
     Value::from((0..length).map(|_| char::from(*dice.pick(LETTERS))).collect::<String>())
 }
 
-/// The write was made.
+/// Asserts that the write was made.
 #[track_caller]
 pub fn applied(write: Write) {
     assert!(matches!(write, Write::Applied), "{write:?}");
 }
 
-/// The write was refused, with this record.
+/// Asserts that the write was refused, and returns the record that the store showed.
 #[track_caller]
 pub fn refused(write: Write) -> Option<Record> {
     match write {
@@ -95,7 +95,7 @@ pub fn refused(write: Write) -> Option<Record> {
     }
 }
 
-/// The claim was granted, with this record.
+/// Asserts that the claim was granted, and returns the record that the store showed.
 #[track_caller]
 pub fn granted(claim: Claim) -> Record {
     match claim {
@@ -104,7 +104,7 @@ pub fn granted(claim: Claim) -> Record {
     }
 }
 
-/// The claim was refused, with this record.
+/// Asserts that the claim was refused, and returns the record that the store showed.
 #[track_caller]
 pub fn not_granted(claim: Claim) -> Option<Record> {
     match claim {
@@ -118,7 +118,7 @@ pub fn not_granted(claim: Claim) -> Option<Record> {
 pub struct Dice(u64);
 
 impl Dice {
-    /// A sequence of its own for each seed.
+    /// The sequence of a seed; each seed has its own.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
@@ -134,7 +134,7 @@ impl Dice {
         self.roll(sides) == 0
     }
 
-    /// One of several.
+    /// One of the given values.
     pub fn pick<'a, T>(&mut self, several: &'a [T]) -> &'a T {
         &several[self.roll(several.len())]
     }

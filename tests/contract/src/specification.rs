@@ -1,5 +1,5 @@
-//! What one record does when it is changed by one client at a time: the port `Table`, written down as a
-//! function. It is kept apart from every store on purpose.
+//! The port `Table` as a pure function: how one record behaves when one client at a time changes it. No store
+//! shares code with it, on purpose.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 
 use crate::checker::{Call, Specification};
 
-/// What a client asks of the record.
+/// An operation on the record.
 #[derive(Clone)]
 pub enum Operation {
     /// [`Table::create`].
@@ -30,7 +30,7 @@ pub enum Operation {
     Read,
 }
 
-/// What a client is answered.
+/// The answer to an operation.
 #[derive(Clone, PartialEq)]
 pub enum Answer {
     /// The write was made.
@@ -39,12 +39,12 @@ pub enum Answer {
     Granted(Box<Record>),
     /// The write or the claim was refused.
     Refused(Option<Box<Record>>),
-    /// The record, for a read.
+    /// The record that a read returned.
     Read(Option<Box<Record>>),
 }
 
 impl Operation {
-    /// Asks a table.
+    /// Makes the operation on a table.
     pub async fn ask(&self, table: &dyn Table, trace_id: &TraceId) -> Result<Answer, StoreError> {
         let written = |write| match write {
             Write::Applied => Answer::Applied,
@@ -68,7 +68,7 @@ impl Operation {
 }
 
 impl Answer {
-    /// The record the answer shows.
+    /// The record that the answer shows.
     pub fn record(&self) -> Option<&Record> {
         match self {
             Self::Applied => None,
@@ -78,7 +78,7 @@ impl Answer {
     }
 }
 
-/// A record in one line, for a trace that a person reads.
+/// A record in one line, for the printed history.
 struct Short<'a>(Option<&'a Record>);
 
 impl fmt::Display for Short<'_> {
@@ -102,7 +102,7 @@ impl fmt::Display for Short<'_> {
     }
 }
 
-/// Enough of an identifier to tell it from the others.
+/// The beginning of an identifier, enough to tell it from the others.
 fn name(id: &str) -> &str {
     id.get(..6).unwrap_or(id)
 }
@@ -146,19 +146,20 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// The record of one invocation, which may not be there.
+/// The specification of one invocation's record, which may not exist.
 #[derive(Debug)]
 pub struct OneRecord {
     trace_id: TraceId,
-    /// Which callback was seen to come right after which: what does not fit it need not be tried.
+    /// For each callback, the one that some answer shows right after it. The checker skips orders that
+    /// contradict it.
     follows: HashMap<Receipt, Receipt>,
 }
 
 impl OneRecord {
     /// The specification for a history of this record.
     ///
-    /// Callbacks are kept in one order for ever, so two that some answer shows side by side came one right
-    /// after the other. A receipt must not be appended again after it was forgotten.
+    /// The order of callbacks never changes, so two that some answer shows side by side were accepted one
+    /// right after the other. This holds only if no receipt is appended again after the record forgot it.
     pub fn new(trace_id: TraceId, history: &[Call<Operation, Answer>]) -> Self {
         let mut follows = HashMap::new();
         for record in history.iter().filter_map(|call| call.answer.as_ref()?.record()) {
@@ -172,7 +173,7 @@ impl OneRecord {
         Self { trace_id, follows }
     }
 
-    /// The record after an operation that is made.
+    /// The record after an operation whose condition holds.
     fn after(&self, record: Option<&Record>, operation: &Operation) -> Option<Record> {
         match (operation, record) {
             (Operation::Create(new, _), there) => {
@@ -196,7 +197,7 @@ impl OneRecord {
         }
     }
 
-    /// Whether no answer shows another callback where an append would put its own.
+    /// Whether an append fits the answers: none shows a different callback at the position it would take.
     fn may_be_next(&self, record: Option<&Record>, operation: &Operation) -> bool {
         let Operation::Append(Append { entry, .. }) = operation else { return true };
         let Some(before) = record.and_then(|record| order(record).last()) else { return true };
@@ -254,7 +255,7 @@ impl Specification for OneRecord {
     }
 }
 
-/// The receipts of all callbacks a record knows, in the order they were accepted.
+/// The receipts of all callbacks that a record knows, in the order of acceptance.
 fn order(record: &Record) -> impl Iterator<Item = &Receipt> {
     record.consumed.iter().chain(record.inbox.iter().map(|entry| &entry.receipt))
 }
@@ -263,7 +264,8 @@ fn knows(record: &Record, receipt: &Receipt) -> bool {
     order(record).any(|known| known == receipt)
 }
 
-/// Whether the condition of an operation holds. A read is never made, settling always is.
+/// Whether the condition of an operation holds, so that it changes the record. Never for a read, always for a
+/// settle.
 fn is_made(record: Option<&Record>, operation: &Operation) -> bool {
     match (operation, record) {
         (Operation::Create(_, inbox_len), there) => {

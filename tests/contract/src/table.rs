@@ -1,4 +1,4 @@
-//! The cases of the port `Table`: the condition of every write, and what it leaves.
+//! The cases of the port `Table`: the condition of every write, and the record after it.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ macro_rules! table_cases {
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Whoever waits for them can be sure these are after every lease and deadline of a case.
+/// Longer than every lease and deadline of a case.
 const MUCH_LATER: Duration = Duration::from_hours(1000);
 
 async fn created(table: &dyn Table, record: &Record) {
@@ -124,7 +124,7 @@ async fn appended(table: &dyn Table, trace_id: &TraceId, append: &Append) {
     applied(table.append(trace_id, append).await.unwrap());
 }
 
-/// Every part of a record survives, whatever is in its texts.
+/// Every field of a record survives, with any characters in its texts.
 pub async fn a_record_reads_back_as_it_was_written(store: &dyn TableStore) {
     let mut record = record(State::Callback);
     record.context.insert("operator".to_owned(), json!("admin"));
@@ -148,12 +148,12 @@ pub async fn a_record_reads_back_as_it_was_written(store: &dyn TableStore) {
     assert_eq!(keys, ["b", "a"], "the order of keys is kept");
 }
 
-/// No record is no error.
+/// Reading a missing record is not an error.
 pub async fn nothing_is_read_where_nothing_is(store: &dyn TableStore) {
     assert_eq!(store.table().read(&TraceId::random()).await.unwrap(), None);
 }
 
-/// Who has been answered reads what was written, every time.
+/// A client that got the answer to its write reads that write, every time.
 pub async fn a_write_is_read_at_once(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -170,12 +170,12 @@ pub async fn a_write_is_read_at_once(store: &dyn TableStore) {
     }
 }
 
-/// `ping` says that all is well.
+/// `ping` succeeds.
 pub async fn a_table_that_is_there_answers(store: &dyn TableStore) {
     store.table().ping().await.unwrap();
 }
 
-/// With and without a condition on the inbox.
+/// The create may have a condition on the inbox or not.
 pub async fn create_writes_where_nothing_is(store: &dyn TableStore) {
     let table = store.table();
     for inbox_len in [None, Some(0)] {
@@ -185,7 +185,7 @@ pub async fn create_writes_where_nothing_is(store: &dyn TableStore) {
     }
 }
 
-/// The second one is shown the first, which stays as it is.
+/// The second create is shown the first record, which stays unchanged.
 pub async fn create_is_refused_where_an_invocation_is(store: &dyn TableStore) {
     let table = store.table();
     for state in [State::Poll, State::Callback] {
@@ -198,7 +198,7 @@ pub async fn create_is_refused_where_an_invocation_is(store: &dyn TableStore) {
     }
 }
 
-/// Finished is final.
+/// A finished invocation never changes.
 pub async fn create_is_refused_where_a_finished_invocation_is(store: &dyn TableStore) {
     let table = store.table();
     let done = finished(&*table).await;
@@ -207,7 +207,8 @@ pub async fn create_is_refused_where_a_finished_invocation_is(store: &dyn TableS
     assert_eq!(read(&*table, &done.trace_id).await, done);
 }
 
-/// Callbacks that came before the record are in it, in their order; everything else is the new record's.
+/// Callbacks that came before the record are in it, in their order. All other fields are those of the new
+/// record.
 pub async fn create_over_a_stub_keeps_the_inbox(store: &dyn TableStore) {
     let table = store.table();
     let record = Record { created_at: START + MINUTE, ..record(State::Callback) };
@@ -222,7 +223,7 @@ pub async fn create_over_a_stub_keeps_the_inbox(store: &dyn TableStore) {
     assert_eq!(read(&*table, &record.trace_id).await, Record { inbox, ..record });
 }
 
-/// The inbox belongs to those who append to it.
+/// Only appends write to the inbox.
 pub async fn create_does_not_write_the_inbox_it_brings(store: &dyn TableStore) {
     let table = store.table();
     let record = Record { inbox: vec![entry(json!("brought"))], ..record(State::Callback) };
@@ -235,7 +236,7 @@ pub async fn create_does_not_write_the_inbox_it_brings(store: &dyn TableStore) {
     assert_eq!(read(&*table, &record.trace_id).await.inbox, [there]);
 }
 
-/// A callback that came meanwhile has the first step send a wake-up for it.
+/// Refused if a callback came meanwhile, so that the first step sends a wake-up for that callback.
 pub async fn create_wants_the_inbox_it_knows(store: &dyn TableStore) {
     let table = store.table();
     let record = record(State::Callback);
@@ -250,7 +251,7 @@ pub async fn create_wants_the_inbox_it_knows(store: &dyn TableStore) {
     applied(table.create(&record, Some(1)).await.unwrap());
 }
 
-/// Neither the step before nor the one after. The grant shows the record with the lease on it.
+/// The step before and the step after are refused. The grant shows the record with the lease on it.
 pub async fn claim_by_step_wants_that_many_steps(store: &dyn TableStore) {
     let table = store.table();
     let record = invocation(&*table, State::Poll).await;
@@ -264,7 +265,7 @@ pub async fn claim_by_step_wants_that_many_steps(store: &dyn TableStore) {
     assert_eq!(read(&*table, &claimed.trace_id).await, claimed);
 }
 
-/// And leaves nothing there.
+/// The refused claim creates no record.
 pub async fn claim_of_nothing_is_refused(store: &dyn TableStore) {
     let (table, nowhere) = (store.table(), TraceId::random());
     for on in [ClaimOn::Step(0), ClaimOn::Step(1), ClaimOn::Receipt(Receipt::random())] {
@@ -273,7 +274,7 @@ pub async fn claim_of_nothing_is_refused(store: &dyn TableStore) {
     assert_eq!(table.read(&nowhere).await.unwrap(), None);
 }
 
-/// A stub is no invocation, even if the callback is in it.
+/// A stub is not an invocation, even if the claimed callback is in its inbox.
 pub async fn claim_of_a_stub_is_refused(store: &dyn TableStore) {
     let (table, trace_id, one) = (store.table(), TraceId::random(), entry(json!(1)));
     appended(&*table, &trace_id, &early(&one)).await;
@@ -284,7 +285,7 @@ pub async fn claim_of_a_stub_is_refused(store: &dyn TableStore) {
     }
 }
 
-/// By step and by a receipt that was left over, and however late.
+/// Refused by step, by a receipt left in the inbox, and at any later time.
 pub async fn claim_of_a_finished_invocation_is_refused(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -299,7 +300,7 @@ pub async fn claim_of_a_finished_invocation_is_refused(store: &dyn TableStore) {
     }
 }
 
-/// Up to its last millisecond; the refused one is shown who has it.
+/// The lease lives up to its last millisecond. The refused claim is shown the lease.
 pub async fn claim_respects_a_live_lease(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -310,7 +311,7 @@ pub async fn claim_respects_a_live_lease(store: &dyn TableStore) {
     }
 }
 
-/// From the moment it ends.
+/// Granted from the moment the lease ends.
 pub async fn claim_takes_over_an_expired_lease(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -321,7 +322,7 @@ pub async fn claim_takes_over_an_expired_lease(store: &dyn TableStore) {
     assert_eq!(read(&*table, &trace_id).await.lease, Some(second));
 }
 
-/// Without one the invocation waits, however late it is; with one it goes on.
+/// Without a callback the invocation waits for any length of time; with one the claim is granted.
 pub async fn claim_in_callback_wants_a_callback(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -334,7 +335,7 @@ pub async fn claim_in_callback_wants_a_callback(store: &dyn TableStore) {
     assert_eq!(granted(claim(&*table, &trace_id, 1, &lease()).await).inbox.len(), 1);
 }
 
-/// Not before it, but from that moment on.
+/// Refused before the deadline, granted from that moment on.
 pub async fn claim_in_callback_with_an_empty_inbox_waits_for_the_deadline(store: &dyn TableStore) {
     let table = store.table();
     for run in [false, true] {
@@ -352,7 +353,7 @@ pub async fn claim_in_callback_with_an_empty_inbox_waits_for_the_deadline(store:
     }
 }
 
-/// A poll goes on by itself.
+/// A poll continues without a callback.
 pub async fn claim_in_poll_does_not_look_at_the_inbox(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -360,7 +361,7 @@ pub async fn claim_in_poll_does_not_look_at_the_inbox(store: &dyn TableStore) {
     assert_eq!(granted(claim(&*table, &trace_id, 1, &lease()).await).inbox.len(), 1);
 }
 
-/// In POLL the callback waits; a receipt that is not there, or is not any more, claims nothing.
+/// In POLL the callback waits. A receipt that is not in the inbox, or no longer, claims nothing.
 pub async fn claim_by_receipt_wants_callback_and_the_receipt(store: &dyn TableStore) {
     let (table, one) = (store.table(), entry(json!(1)));
     let on = ClaimOn::Receipt(one.receipt.clone());
@@ -393,7 +394,7 @@ pub async fn claim_by_receipt_wants_callback_and_the_receipt(store: &dyn TableSt
     assert!(record.consumed.contains(&one.receipt), "the wake-up of a consumed callback is told so");
 }
 
-/// The others are shown the one who has it.
+/// The refused claims are shown the lease that was granted.
 pub async fn of_many_claims_at_once_one_is_granted(store: &dyn TableStore) {
     let trace_id = invocation(&*store.table(), State::Poll).await.trace_id;
     let claims: Vec<_> = (0..32)
@@ -413,7 +414,8 @@ pub async fn of_many_claims_at_once_one_is_granted(store: &dyn TableStore) {
     assert!(holders.iter().all(|holder| *holder == grants[0]));
 }
 
-/// What the commit does not name stays as it was. A second time, the lease is gone.
+/// Fields that the commit does not name stay unchanged. A second commit is refused, because the lease is
+/// gone.
 pub async fn commit_writes_the_step_and_takes_the_lease_off(store: &dyn TableStore) {
     let table = store.table();
     let before = invocation(&*table, State::Poll).await;
@@ -432,14 +434,14 @@ pub async fn commit_writes_the_step_and_takes_the_lease_off(store: &dyn TableSto
     assert_eq!(after, expected);
     assert_eq!(refused_commit(&*table, &after.trace_id, &lease, &commit).await, after);
 
-    // A deadline that the next step does not set is gone.
+    // A commit without a deadline removes the deadline of the step before.
     applied(table.append(&after.trace_id, &late(&entry(json!(1)))).await.unwrap());
     granted(claim(&*table, &after.trace_id, 2, &lease).await);
     let commit = Commit { invoke_count: 3, ..polled() };
     assert_eq!(committed(&*table, &after.trace_id, &lease, &commit).await.deadline, None);
 }
 
-/// State, error, end and what is owed are there; nobody gets a lease any more.
+/// State, error, finish time and the owed finish callback are on the record; no later claim is granted.
 pub async fn commit_that_ends_leaves_nothing_to_claim(store: &dyn TableStore) {
     let table = store.table();
     for (state, owed) in [(State::Success, false), (State::Fail, true)] {
@@ -463,7 +465,7 @@ pub async fn commit_that_ends_leaves_nothing_to_claim(store: &dyn TableStore) {
     }
 }
 
-/// Also null, which is something else than nothing.
+/// This includes null, which differs from an absent value.
 pub async fn commit_without_storage_and_outputs_leaves_them(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -479,14 +481,14 @@ pub async fn commit_without_storage_and_outputs_leaves_them(store: &dyn TableSto
     assert_eq!((record.storage, record.outputs), (json!(null), json!({ "out": "text" })));
 }
 
-/// And makes none.
+/// The refused commit creates no record.
 pub async fn commit_without_a_record_is_refused(store: &dyn TableStore) {
     let (table, nowhere) = (store.table(), TraceId::random());
     assert_eq!(refused(table.commit(&nowhere, &LeaseToken::random(), &polled()).await.unwrap()), None);
     assert_eq!(table.read(&nowhere).await.unwrap(), None);
 }
 
-/// Neither of a record nobody has nor of a stub nor of a finished one.
+/// Refused for a record without a lease, for a stub and for a finished invocation.
 pub async fn commit_without_the_lease_is_refused(store: &dyn TableStore) {
     let table = store.table();
     let stub = TraceId::random();
@@ -502,7 +504,7 @@ pub async fn commit_without_the_lease_is_refused(store: &dyn TableStore) {
     }
 }
 
-/// Who is late has lost the step, and does not disturb the one who has it now.
+/// A late runner has lost the step, and does not disturb the current holder of the lease.
 pub async fn commit_of_a_lost_lease_is_refused(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -524,8 +526,8 @@ pub async fn commit_by_an_expired_lease_that_nobody_took_is_made(store: &dyn Tab
     assert_eq!(committed(&*table, &trace_id, &lease, &polled()).await.invoke_count, 2);
 }
 
-/// A callback that came while the step ran is seen before its result is written. The lease stays for the next
-/// attempt.
+/// The runner learns of a callback that came during the step before the step's result is written. The lease
+/// stays for the next attempt.
 pub async fn commit_wants_the_inbox_it_knows(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -539,11 +541,11 @@ pub async fn commit_wants_the_inbox_it_knows(store: &dyn TableStore) {
         assert_eq!(record.inbox, [first.clone(), second.clone()]);
         assert_eq!((record.lease, record.invoke_count), (Some(lease.clone()), 1));
     }
-    // The entry that is consumed is counted.
+    // The known length includes the entry that the commit consumes.
     assert_eq!(committed(&*table, &trace_id, &lease, &commit(2)).await.inbox, [second]);
 }
 
-/// Only if it is told to.
+/// A commit consumes a callback only if `consume` is set.
 pub async fn commit_consumes_the_oldest_callback(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -561,7 +563,7 @@ pub async fn commit_consumes_the_oldest_callback(store: &dyn TableStore) {
     assert_eq!((record.inbox, record.consumed), (vec![second], vec![first.receipt]));
 }
 
-/// There is nothing that the step could have been given.
+/// No callback exists that the step could have been given.
 pub async fn commit_that_consumes_from_an_empty_inbox_is_refused(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -574,7 +576,7 @@ pub async fn commit_that_consumes_from_an_empty_inbox_is_refused(store: &dyn Tab
     }
 }
 
-/// And forgets those before.
+/// Older receipts are forgotten.
 pub async fn commit_remembers_the_latest_receipts(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -593,7 +595,7 @@ pub async fn commit_remembers_the_latest_receipts(store: &dyn TableStore) {
     assert_eq!(record.inbox, []);
 }
 
-/// Callbacks stay in the order they were accepted, whatever happens to the record.
+/// Callbacks stay in the order of acceptance, whatever else changes on the record.
 pub async fn append_keeps_the_order(store: &dyn TableStore) {
     let table = store.table();
     let record = record(State::Callback);
@@ -610,7 +612,7 @@ pub async fn append_keeps_the_order(store: &dyn TableStore) {
     assert_eq!(read(&*table, &record.trace_id).await.inbox, entries);
 }
 
-/// With a lease on the record and without, and whether a stub could be made or not.
+/// The append is made with and without a lease on the record, and with and without permission to make a stub.
 pub async fn append_is_made_in_every_unfinished_state(store: &dyn TableStore) {
     let table = store.table();
     for state in [State::Poll, State::Callback] {
@@ -625,7 +627,7 @@ pub async fn append_is_made_in_every_unfinished_state(store: &dyn TableStore) {
     }
 }
 
-/// Neither while it is in the inbox nor after a step was given it.
+/// This holds while the callback is in the inbox and after a step consumed it.
 pub async fn append_of_a_known_receipt_changes_nothing(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -645,7 +647,8 @@ pub async fn append_of_a_known_receipt_changes_nothing(store: &dyn TableStore) {
     assert_eq!(read(&*table, &trace_id).await, record);
 }
 
-/// It was accepted while the invocation ran: a caller that asks again after an answer was lost is told so.
+/// The callback was accepted while the invocation ran. A caller that repeats the call after a lost answer
+/// gets the same answer.
 pub async fn append_of_a_known_receipt_counts_as_applied_when_finished(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -662,7 +665,7 @@ pub async fn append_of_a_known_receipt_counts_as_applied_when_finished(store: &d
     assert_eq!(read(&*table, &trace_id).await, done);
 }
 
-/// What was accepted before and not handed over stays to be seen.
+/// Callbacks that were accepted earlier and not consumed stay in the inbox.
 pub async fn append_to_a_finished_invocation_is_refused(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -676,7 +679,7 @@ pub async fn append_to_a_finished_invocation_is_refused(store: &dyn TableStore) 
     assert_eq!(done.inbox[0].data, json!("left over"));
 }
 
-/// A stub is made once; later callbacks join it, told to or not.
+/// A stub is made once. Later callbacks are added to it, with or without permission to make one.
 pub async fn append_without_a_record_makes_a_stub_only_if_told_to(store: &dyn TableStore) {
     let (table, trace_id) = (store.table(), TraceId::random());
     let (one, two, three) = (entry(json!(null)), entry(json!("two")), entry(json!({ "three": 3 })));
@@ -691,7 +694,7 @@ pub async fn append_without_a_record_makes_a_stub_only_if_told_to(store: &dyn Ta
     assert_eq!(read(&*table, &trace_id).await, expected);
 }
 
-/// A receipt that is known is applied even then.
+/// An append of a known receipt counts as applied even if the inbox is full.
 pub async fn append_to_a_full_inbox_is_refused_as_such(store: &dyn TableStore) {
     let table = store.table();
     let trace_id = invocation(&*table, State::Poll).await.trace_id;
@@ -706,7 +709,7 @@ pub async fn append_to_a_full_inbox_is_refused_as_such(store: &dyn TableStore) {
     assert_eq!(read(&*table, &trace_id).await.inbox.len(), Record::LARGEST_INBOX);
 }
 
-/// Though the record is made in the middle of them.
+/// The record is created while the appends are under way.
 pub async fn of_many_appends_at_once_none_is_lost(store: &dyn TableStore) {
     let record = record(State::Callback);
     let entries: Vec<_> = (0..100).map(|number| entry(json!(number))).collect();
@@ -728,7 +731,7 @@ pub async fn of_many_appends_at_once_none_is_lost(store: &dyn TableStore) {
     assert!(entries.iter().all(|entry| read.inbox.contains(entry)));
 }
 
-/// Any number of times, and where nothing is owed or nothing is.
+/// It succeeds any number of times, also if nothing is owed or there is no record.
 pub async fn settle_notes_that_nothing_is_owed(store: &dyn TableStore) {
     let table = store.table();
     let owed = finished(&*table).await;
@@ -745,7 +748,7 @@ pub async fn settle_notes_that_nothing_is_owed(store: &dyn TableStore) {
     assert_eq!(table.read(&nowhere).await.unwrap(), None);
 }
 
-/// One text of that size fits, two do not, though they be compressed.
+/// The length of a text that fits into a record once but not twice, even compressed.
 fn large(store: &dyn TableStore) -> usize {
     store.largest_record() / 10 * 7
 }
@@ -756,7 +759,7 @@ fn is_too_large(result: Result<Write, StoreError>) {
     assert!(size > limit, "{size} bytes, {limit} may be");
 }
 
-/// It is not there then. One that is not too large is.
+/// The record is not written. A smaller one is.
 pub async fn create_of_a_record_that_is_too_large(store: &dyn TableStore) {
     let (table, large) = (store.table(), large(store));
     let mut record = record(State::Callback);
@@ -768,14 +771,14 @@ pub async fn create_of_a_record_that_is_too_large(store: &dyn TableStore) {
     created(&*table, &record).await;
     assert_eq!(read(&*table, &record.trace_id).await, record);
 
-    // The inbox of a stub is a part of the record it becomes.
+    // The stub's inbox counts as part of the record that replaces the stub.
     record.trace_id = TraceId::random();
     appended(&*table, &record.trace_id, &early(&entry(text(large + 2)))).await;
     is_too_large(table.create(&record, None).await);
     assert!(read(&*table, &record.trace_id).await.is_stub());
 }
 
-/// The inbox stays as it was, and takes less.
+/// The inbox stays unchanged, and accepts a smaller callback.
 pub async fn append_that_makes_a_record_too_large(store: &dyn TableStore) {
     let (table, large) = (store.table(), large(store));
     for trace_id in [TraceId::random(), invocation(&*table, State::Callback).await.trace_id] {
@@ -788,7 +791,7 @@ pub async fn append_that_makes_a_record_too_large(store: &dyn TableStore) {
     }
 }
 
-/// The record stays as it was, its lease on it, and the step can be committed with less.
+/// The record keeps its fields and its lease, and a smaller commit of the step succeeds.
 pub async fn commit_that_makes_a_record_too_large(store: &dyn TableStore) {
     let (table, large) = (store.table(), large(store));
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
@@ -801,7 +804,7 @@ pub async fn commit_that_makes_a_record_too_large(store: &dyn TableStore) {
         is_too_large(table.commit(&trace_id, &lease.token, commit).await);
         assert_eq!(read(&*table, &trace_id).await, before);
     }
-    // What is consumed makes room.
+    // A consumed callback makes room.
     let after = committed(&*table, &trace_id, &lease, &Commit { consume: true, ..storage }).await;
     assert_eq!((after.storage, after.inbox), (text(large + 1), vec![]));
 }
@@ -811,7 +814,7 @@ pub async fn commit_without_storage_and_outputs_is_never_too_large(store: &dyn T
     let (table, large) = (store.table(), large(store));
     let trace_id = invocation(&*table, State::Callback).await.trace_id;
     appended(&*table, &trace_id, &late(&entry(text(large)))).await;
-    // Now filled up, until nothing more goes in.
+    // Fills the record until no further text fits.
     let mut length = store.largest_record() / 10;
     while length > 0 {
         match table.append(&trace_id, &late(&entry(text(length)))).await {
@@ -830,7 +833,7 @@ async fn is_there(table: &dyn Table, trace_id: &TraceId) -> bool {
     table.read(trace_id).await.unwrap().is_some()
 }
 
-/// What is finished goes when its time is over; what is not finished never does.
+/// A finished invocation is deleted when its time is over, an unfinished one never.
 pub async fn expired_records_and_stubs_go_others_stay(store: &dyn TableStore) {
     let table = store.table();
     let stub = TraceId::random();
@@ -852,13 +855,13 @@ pub async fn expired_records_and_stubs_go_others_stay(store: &dyn TableStore) {
     for record in unfinished {
         assert_eq!(read(&*table, &record.trace_id).await, record);
     }
-    // The name is free again.
+    // The trace_id can be used again.
     let again = Record { trace_id: done, ..record(State::Poll) };
     created(&*table, &again).await;
     assert_eq!(read(&*table, &again.trace_id).await, again);
 }
 
-/// Each may be waiting for the first step to be written.
+/// Each callback may be waiting for the first step to be written.
 pub async fn a_stub_lives_as_long_as_its_youngest_callback(store: &dyn TableStore) {
     let (table, stub) = (store.table(), TraceId::random());
     for minutes in [20, 10] {
@@ -873,7 +876,7 @@ pub async fn a_stub_lives_as_long_as_its_youngest_callback(store: &dyn TableStor
     assert!(!is_there(&*table, &stub).await);
 }
 
-/// What was a stub stays until it is finished.
+/// A record that replaced a stub stays until the invocation is finished.
 pub async fn create_over_a_stub_ends_its_expiry(store: &dyn TableStore) {
     let (table, record) = (store.table(), record(State::Callback));
     appended(&*table, &record.trace_id, &early(&entry(json!(1)))).await;

@@ -1,4 +1,4 @@
-//! Tables with a fault are found out. Each is the one in memory, with one thing wrong.
+//! The suite notices faulty tables. Each is the table in memory with one fault.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use contract::sample::START;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
-    /// Now and then a lease that lives is taken for dead.
+    /// Now and then a live lease is treated as expired.
     TwoLeases,
-    /// Now and then a callback is accepted and not kept.
+    /// Now and then a callback is accepted but not stored.
     LostAppend,
-    /// Now and then a callback brings another one with it.
+    /// Now and then an append adds a second callback.
     StrayAppend,
-    /// Now and then a read shows what was in the beginning: nothing.
+    /// Now and then a read shows the initial state: no record.
     StaleRead,
-    /// Now and then a commit without the lease is said to be made.
+    /// Now and then a commit without the lease is reported as made.
     LostCommit,
-    /// The result of a step is written in two moves.
+    /// The result of a step is written in two separate writes.
     TornCommit,
 }
 
@@ -44,7 +44,7 @@ impl Faulty {
         Self { table, fault, calls: AtomicU32::new(0) }
     }
 
-    /// Whether the fault shows this time.
+    /// Whether to make the fault this time.
     fn shows(&self, fault: Fault) -> bool {
         self.fault == fault && self.calls.fetch_add(1, Ordering::Relaxed) % 10 == 9
     }
@@ -81,7 +81,7 @@ impl Table for Faulty {
             let state = Commit { storage: None, ..commit.clone() };
             let write = self.table.commit(trace_id, token, &state).await?;
             tokio::time::sleep(Duration::from_millis(2)).await;
-            // The rest, if nobody came in between.
+            // The second write, unless another client got in between.
             let on = ClaimOn::Step(commit.invoke_count);
             if let Claim::Granted(_) = self.table.claim(trace_id, &on, &lease, START).await? {
                 let rest = Commit { consume: false, inbox_len: None, ..commit.clone() };

@@ -1,4 +1,4 @@
-//! Histories that are linearizable are accepted, others are not.
+//! Linearizable histories are accepted, others are rejected.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::*;
 use crate::sample::{START, early, ended, entry, late, lease, polled, record};
 use crate::specification::{Answer, OneRecord, Operation};
 
-/// A number that is written and read.
+/// A register: a number that clients write and read.
 struct Register;
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ fn at_the_same_time() {
     };
     assert!(both(0, 0) && both(0, 1) && both(1, 1));
     assert!(!both(1, 0), "what was read is not unread");
-    // Two readers see two writes in two orders, the last reads having begun after both writes.
+    // Two readers see two writes in different orders; their last reads begin after both writes.
     let order = |last: [u8; 2]| {
         register(&[
             call(0, 4, Use::Write(1), 0),
@@ -99,7 +99,7 @@ fn a_call_without_an_answer_may_have_an_effect_at_any_later_time_or_none() {
     assert!(!register(&[call(0, 1, Use::Read, 1), Call { began: 2, ended: 3, ..unknown() }]));
 }
 
-/// The record of a small story. Calls follow each other unless they are said to be at the same time.
+/// A history of one record, written call by call. Calls follow each other unless marked as concurrent.
 struct Story {
     trace_id: TraceId,
     now: u64,
@@ -107,7 +107,7 @@ struct Story {
 }
 
 impl Story {
-    /// Begins with a record that is created.
+    /// Begins with the creation of a record.
     fn of(record: &Record) -> Self {
         let mut story = Self { trace_id: record.trace_id.clone(), now: 0, history: Vec::new() };
         story.then(Operation::Create(Box::new(record.clone()), None), Answer::Applied);
@@ -286,7 +286,7 @@ fn an_early_callback_is_in_the_record() {
     assert!(!story(Some(0), &[&a]) && !story(None, &[]));
 }
 
-/// It would have been answered the same before the record was there, but then it would have had no effect.
+/// The call would have got the same answer before the record existed, but then without any effect.
 #[test]
 fn a_change_is_not_taken_for_one_without_effect() {
     let owing = Record { owed: true, ..record(State::Poll) };
@@ -300,7 +300,7 @@ fn a_change_is_not_taken_for_one_without_effect() {
     assert!(story(true) && story(false));
 }
 
-/// Sixteen appends at once have more orders than can be tried one by one.
+/// Sixteen concurrent appends have more orders than a search could try one by one.
 #[test]
 fn many_calls_at_once_are_decided() {
     let waiting = record(State::Callback);
