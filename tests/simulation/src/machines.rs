@@ -1,5 +1,5 @@
-//! The processes of a world: each has the real engine over its own ports. They are made once a thread, since
-//! they hold no state of an invocation.
+//! The processes of a world. Each has the real engine over its own ports. They are made once a thread,
+//! because they hold no state of an invocation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ports::Ports;
 use crate::world::{CALLERS, FIRST_CALLER, INVOKER, READER, RUNNERS, Shared, limits};
 
 pub(crate) struct Machines {
-    /// By runner: with the version, and without it.
+    /// The engines of each runner: one with the scripted version, one without it.
     pub(crate) runners: Vec<[Arc<Engine>; 2]>,
     pub(crate) invoke: Endpoint,
     pub(crate) schedule: Endpoint,

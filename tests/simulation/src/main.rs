@@ -1,5 +1,5 @@
-//! `sim <count>`: runs that many worlds with fresh seeds; with SIM_SEED set, the one of that seed, and shows
-//! what happened.
+//! `sim <count>` runs that many worlds with fresh seeds. With SIM_SEED set, it runs the world of that seed
+//! and prints its trace.
 #![allow(clippy::print_stdout, reason = "a program that is run by hand and prints what it found")]
 
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! What must have come of an invocation, by its script and the callbacks that were accepted: written without
-//! a look at the engine.
+//! The required result of an invocation, computed from its script and the accepted callbacks. Nothing here
+//! uses the engine.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use crate::script::Step;
 use crate::world::{Committed, SKEW, World};
 
-/// Posts after which a finish callback is given up.
+/// Number of posts after which the engine gives up a finish callback.
 const MOST_POSTS: u32 = 12;
 const ENDED_TOO_LATE: &str = "plugin schedule failed: no callback came in the time given for it";
 const GONE: &str = "plugin schedule failed: version 1.0.0 is not deployed any more";
 
-/// Says what does not hold, if anything.
+/// Checks all promises; the error names the first one that does not hold.
 pub(crate) fn check(world: &World, shown: Option<&Value>) -> Result<(), String> {
     steps(world)?;
     callbacks(world)?;
     end(world, shown)
 }
 
-/// What the steps have left so far.
+/// The results of the steps so far.
 #[derive(Default)]
 struct Walk {
     trail: Vec<String>,
@@ -30,7 +30,7 @@ struct Walk {
     filled: bool,
 }
 
-/// P2: every step is written once, in order, and leaves what it would without faults.
+/// P2: every step is written once, in order, with the result it would have without faults.
 fn steps(world: &World) -> Result<(), String> {
     let mut walk = Walk::default();
     let mut before: Option<&Committed> = None;
@@ -48,7 +48,7 @@ fn steps(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a step may have been run; `None` if it is one that a wait that ended too late takes the place of.
+/// The event that may have caused a step; `None` if a wait that ended too late has taken the step's place.
 fn event(
     world: &World,
     walk: &mut Walk,
@@ -76,7 +76,8 @@ fn event(
     Ok(Some("Polled".to_owned()))
 }
 
-/// P3: the callback handed over is the oldest that was not; and a wait times out only when it may.
+/// P3: a step is given the oldest callback that no step was given before, and a wait times out only when it
+/// may.
 fn callback(
     world: &World,
     walk: &mut Walk,
@@ -108,7 +109,7 @@ fn callback(
     Ok(matches!(wait, CallbackWait::OrRun(_)).then(|| "TimedOut".to_owned()))
 }
 
-/// What was written is what the script says.
+/// The committed result is the one that the script prescribes.
 fn written(world: &World, walk: &mut Walk, now: &Committed, event: Option<String>) -> Result<(), String> {
     let number = now.count as usize;
     let Some(step) = world.script.steps.get(number - 1).copied() else {
@@ -180,7 +181,7 @@ fn written(world: &World, walk: &mut Walk, now: &Committed, event: Option<String
     ))
 }
 
-/// P3: what was answered with 200 is there, in the order of acceptance.
+/// P3: every callback that was answered with 200 is there, in the order of acceptance.
 fn callbacks(world: &World) -> Result<(), String> {
     for (number, call) in world.calls.iter().enumerate() {
         if let Some((200, at)) = call.answered
@@ -200,7 +201,8 @@ fn callbacks(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// P4 and P5: it is over, can be read, and whoever was to be told was told.
+/// P4 and P5: the invocation is over and can be read, and its finish callback was posted if the caller wanted
+/// one.
 fn end(world: &World, shown: Option<&Value>) -> Result<(), String> {
     let state = world.invoked.as_ref().map(|data| data["state"].as_u64());
     let Some(last) = world.committed.last() else {

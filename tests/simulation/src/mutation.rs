@@ -1,25 +1,25 @@
-//! Deliberate faults of the protocol, each of which the checks must notice.
+//! Deliberate faults in the protocol. The checks must notice each of them.
 //!
 //! They are made in the adapters around the engine (`ports.rs`): the engine has no hooks.
 
-/// One thing that is done wrong.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
     /// The next wake-up is sent after the commit.
     CommitBeforeSend,
     /// A callback's wake-up is sent after the callback is written.
     AppendBeforeSend,
-    /// A claim does not look at the lease.
+    /// A claim ignores the lease.
     NoLeaseCheck,
-    /// A commit does not look at the lease.
+    /// A commit ignores the lease.
     CommitIgnoresLease,
-    /// A claim does not look at the step.
+    /// A claim ignores the step.
     NoStepCheck,
-    /// A lease outlives its end.
+    /// A lease never expires.
     LeaseNeverExpires,
-    /// Commit and create do not look at the inbox.
+    /// Commit and create ignore the inbox.
     InboxIgnored,
-    /// A callback that comes while a step runs is accepted and not kept.
+    /// A callback that comes while a step runs is accepted but not stored.
     CallbackDroppedWhileStepRuns,
     /// A message is deleted when it is received.
     AckBeforeCommit,
@@ -27,32 +27,32 @@ pub enum Mutation {
     DeleteOnLostLease,
     /// A wake-up that meets a lease is dropped.
     DropOnLease,
-    /// A wake-up is put back for ever.
+    /// A wake-up is put back without limit.
     PutBackWithoutBound,
-    /// Neither claim nor commit looks whether the end has been written.
+    /// Claim and commit ignore that the end has been written.
     TerminalStateOverwritten,
     /// The finish callback is posted before the end is committed.
     FinishBeforeCommit,
-    /// Whoever meets a finished record that owes its finish callback does nothing.
+    /// A runner that meets a finished record with an owed finish callback does nothing.
     OwedNotSentAgain,
-    /// A finish callback that failed is taken for sent.
+    /// A failed finish callback counts as sent.
     FinishNotRetried,
-    /// A time-out's wake-up ends whichever wait for a callback it meets.
+    /// A time-out's wake-up ends any wait for a callback, not only its own.
     TimeOutIgnoresStep,
-    /// A wake-up that seems to come early, for the clocks differ, is dropped.
+    /// A wake-up that seems to come early, because clocks differ, is dropped.
     ClockSkewIgnored,
-    /// A callback that was handed over stays in the inbox.
+    /// A callback stays in the inbox after a step was given it.
     CallbackNotConsumed,
-    /// The latest callback is handed over first.
+    /// A step is given the latest callback instead of the oldest.
     LatestCallbackFirst,
-    /// The first record does not take over what waits in the stub.
+    /// The first record does not take over the callbacks in the stub.
     StubForgotten,
-    /// A callback is answered before it is written, and may not be.
+    /// A callback is answered before it is written, and may never be written.
     AnswerBeforeAppend,
 }
 
 impl Mutation {
-    /// All of them, with the number of seeds within which each must be noticed.
+    /// All mutations, each with the number of seeds within which the checks must notice it.
     pub const ALL: [(Self, u64); 22] = [
         (Self::CommitBeforeSend, 2_000),
         (Self::AppendBeforeSend, 2_000),

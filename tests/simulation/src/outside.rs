@@ -1,5 +1,5 @@
-//! The world outside: whoever invokes, whoever calls back, whoever asks how it stands. They use the real
-//! HTTP handlers.
+//! The outside world: the callers of `invoke`, of callback URLs and of `schedule`. They use the real HTTP
+//! handlers.
 
 use std::future::Future;
 use std::pin::pin;
@@ -18,9 +18,10 @@ use tower::ServiceExt as _;
 use crate::plugin::WORD;
 use crate::world::{CALLERS, Call, FIRST_CALLER, Fault, INVOKER, READER, Shared};
 
-/// A hung-up or timed-out `invoke` goes on in a task of its own; by then it is over.
+/// Upper limit of a first step: an `invoke` whose caller hung up or timed out goes on in a task of its own,
+/// and is over after this time.
 const LONGEST_FIRST_STEP: Duration = Duration::from_mins(5);
-/// Calls of callback URLs in one world.
+/// Most calls of callback URLs in one world.
 const MOST_CALLS: usize = 40;
 
 /// Sends a request; `None` if there was no answer.
@@ -30,7 +31,7 @@ async fn send(
     endpoint: &Endpoint,
     request: Request<Body>,
 ) -> Option<(u16, Value)> {
-    // A permit from a death of which nobody was waiting to hear.
+    // Consumes the permit of an earlier death that no request was waiting for.
     let _ = shared.died(process).notified().now_or_never();
     let hangs_up = shared.with(|world| {
         let hangs_up = world.fault(process, Fault::HangUp);
@@ -68,7 +69,7 @@ fn post(path: &str, body: &Value) -> Request<Body> {
     request
 }
 
-/// Something that has to come to its end before the world can.
+/// Spawns a task that must end before the world can.
 pub(crate) fn spawn(shared: &Shared, task: impl Future<Output = ()> + Send + 'static) {
     shared.with(|world| world.busy += 1);
     let shared = shared.clone();
@@ -105,7 +106,7 @@ pub(crate) fn invoke(shared: &Shared) {
     });
 }
 
-/// Calls a callback URL after `delay` milliseconds, and perhaps again if that is not accepted.
+/// Calls a callback URL after `delay` milliseconds, and perhaps again if the call is not accepted.
 pub(crate) fn call_later(shared: &Shared, token: String, delay: u64) {
     let world = shared.clone();
     spawn(shared, async move {
@@ -160,7 +161,7 @@ async fn call(shared: &Shared, token: &str) -> Option<u16> {
     status
 }
 
-/// Asks a few times how the invocation stands.
+/// Calls `schedule` a few times.
 pub(crate) fn ask(shared: &Shared) {
     let world = shared.clone();
     spawn(shared, async move {
@@ -172,7 +173,7 @@ pub(crate) fn ask(shared: &Shared) {
     });
 }
 
-/// Asks how the invocation stands; an end, once shown, may not change.
+/// Calls `schedule`, and checks that an end, once shown, does not change.
 pub(crate) async fn schedule(shared: &Shared) -> Option<Value> {
     let trace_id = shared.with(|world| {
         world.dead[READER] = false;

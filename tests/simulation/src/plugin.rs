@@ -1,4 +1,4 @@
-//! The simulated plugin: does what the script of its world says.
+//! The simulated plugin, which follows the script of its world.
 
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ impl Scripted {
     }
 }
 
-/// What is still deployed when the version of the plugin is not: some other one.
+/// Another version of the plugin, which stays deployed when the scripted one is removed.
 pub(crate) struct Other;
 
 impl Plugin for Other {

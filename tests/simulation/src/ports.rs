@@ -1,7 +1,8 @@
-//! Table, queue, clock and receiver of finish callbacks as one process of the world sees them.
+//! The table, the queue, the clock and the receiver of finish callbacks, as one process of the world sees
+//! them.
 //!
-//! The rules are those of the ports' documentation, written once more for one record. Every effect takes a
-//! random time before and after it is made, and any may fail, seem to fail, or be the last of its process.
+//! The rules are those of the ports' documentation, implemented again for one record. Every effect takes a
+//! random time before and after it is made. Any effect may fail, seem to fail, or be the last of its process.
 
 use std::time::Duration;
 
@@ -33,9 +34,9 @@ enum Store {
     Queue,
 }
 
-/// The longest a call of a store takes: clients give up before.
+/// The longest time a call of a store takes, in milliseconds: clients give up before.
 const SLOWEST: u64 = 30_000;
-/// The longest a process stands still.
+/// The longest time a process is frozen, in milliseconds.
 const LONGEST_FREEZE: u64 = 200_000;
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
@@ -44,7 +45,7 @@ fn unavailable(why: &'static str) -> StoreError {
 }
 
 impl Ports {
-    /// Makes one effect, in its time and with what befalls it.
+    /// Makes one effect, with its random delays and the fault drawn for it.
     async fn effect<T>(
         &self,
         store: Store,
@@ -108,7 +109,7 @@ impl Ports {
         }
     }
 
-    /// Goes no further.
+    /// Kills the process, unless it is dead already, and never returns.
     async fn die(&self, is_dead: bool) {
         if !is_dead {
             self.shared.kill(self.process);
@@ -120,7 +121,7 @@ impl Ports {
         self.shared.with(|world| world.is_mutated(mutation))
     }
 
-    /// Sends what a mutation has kept back.
+    /// Sends the messages that a mutation has held back.
     async fn send_deferred(&self) -> Result<(), StoreError> {
         let deferred = self.shared.with(|world| std::mem::take(&mut world.deferred[self.process]));
         for (message, delay) in deferred {
@@ -328,7 +329,7 @@ impl Table for Ports {
         let process = self.process;
         if commit.owed && self.is_mutated(Mutation::FinishBeforeCommit) {
             let finish_callback = FinishCallback { url: String::new(), data: serde_json::Map::default() };
-            // Whatever is answered.
+            // The answer is ignored.
             let _ = self.post(&finish_callback, &Caller::default()).await;
         }
         let written = self.effect(Store::Table, |world| {
@@ -376,7 +377,8 @@ impl Table for Ports {
                     written.consumed.drain(..surplus);
                 }
             }
-            // One that brings no text is never too large, as the port has it: an end must always fit.
+            // As the port demands, a commit without storage and outputs is never too large: an end must
+            // always fit.
             let grows = commit.storage.is_some() || commit.outputs.is_some();
             if let Some(error) = Self::check_size(&written).err().filter(|_| grows) {
                 world.note(process, |_| "commit: too large".to_owned());

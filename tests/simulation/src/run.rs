@@ -16,25 +16,25 @@ use crate::outside;
 use crate::ports::Ports;
 use crate::world::{Options, Shared, World, limits};
 
-/// Longer than anything in a world may take.
+/// A time longer than any world may take.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
-/// Callbacks sent after all else is over, to whoever still waits for one.
+/// Most callbacks sent to an invocation that still waits for one when all else is over.
 const MOST_FINAL_CALLS: usize = 40;
 
-/// How a world ended.
+/// The result of a world.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// What was drawn from.
+    /// The seed of the world.
     pub seed: u64,
-    /// What does not hold, if anything.
+    /// The promise that does not hold, if any.
     pub violation: Option<String>,
     /// The faults that were made, by number.
     pub faults: Vec<u32>,
-    /// Steps that were written.
+    /// Number of committed steps.
     pub steps: usize,
-    /// Messages that were received.
+    /// Number of received messages.
     pub deliveries: usize,
-    /// What happened, if it was to be written down.
+    /// The trace, if one was wanted.
     pub trace: Vec<String>,
 }
 
@@ -68,8 +68,7 @@ pub fn run(seed: u64, options: Options) -> Outcome {
     }
 }
 
-/// Runs the world of a seed that fails with as few faults as it still fails with, and writes down what
-/// happens.
+/// Runs the failing world of a seed with as few faults as it needs to fail, and records a trace.
 pub fn minimal(seed: u64, options: &Options) -> Outcome {
     let attempt = |left_out: &BTreeSet<u32>| {
         run(seed, Options { trace: true, left_out: left_out.clone(), ..options.clone() })
@@ -98,7 +97,7 @@ enum Then {
 }
 
 async fn drive(shared: &Shared) {
-    // A permit from the world before.
+    // Consumes a permit that the previous world left.
     let _ = shared.idle().notified().now_or_never();
     let runners = shared.with(|world| {
         let script = world.script.clone();
@@ -151,7 +150,7 @@ fn what_then(world: &mut World) -> Then {
     }
 }
 
-/// A runner: receives, handles, deletes, and is started again when it dies.
+/// A runner: receives, handles and deletes messages, and is started again when it dies.
 async fn work(ports: Ports) {
     let (shared, process) = (ports.shared.clone(), ports.process);
     loop {
@@ -187,7 +186,7 @@ async fn wait_for_message(shared: &Shared) {
         match due.map(u64::try_from) {
             None => sent.await,
             Some(Ok(millis)) if millis > 0 => {
-                // Either way it is looked again.
+                // A message came or the time passed: the loop looks again in both cases.
                 let _ = tokio::time::timeout(Duration::from_millis(millis), sent).await;
             }
             Some(_) => return,

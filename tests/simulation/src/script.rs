@@ -1,4 +1,4 @@
-//! What the simulated plugin does, step by step: drawn from the seed before anything runs.
+//! The steps of the simulated plugin, drawn from the seed before anything runs.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use rand::RngExt as _;
 
 use crate::world::Dice;
 
-/// What one step does.
+/// The behaviour of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Goes on after a wait.
     Wait(Next),
     /// Ends in SUCCESS.
     Done,
-    /// The author's error.
+    /// Ends with the author's error.
     Fail,
-    /// The author's error, with more state than a record takes.
+    /// Ends with the author's error, and with more state than a record takes.
     FailTooLarge,
-    /// Any other error.
+    /// Ends with any other error.
     Unexpected,
     /// Panics.
     Panic,
-    /// Never comes to its end by itself.
+    /// Never ends by itself.
     Hang,
-    /// Leaves more state than a record takes.
+    /// Returns more state than a record takes.
     TooLarge,
-    /// Leaves almost as much as a record takes, and polls.
+    /// Returns almost as much state as a record takes, and polls.
     Fill,
     /// Kills the process that runs it, each time.
     Kill,
 }
 
-/// Everything the plugin will do.
+/// Everything that the plugin will do.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     /// The steps; the last ends the invocation.
@@ -41,7 +41,7 @@ pub(crate) struct Script {
     pub(crate) growth: usize,
     /// Whether the caller wants a finish callback.
     pub(crate) tells: bool,
-    /// The step before which the version is taken away.
+    /// The step before which the version is removed.
     pub(crate) gone_before: Option<usize>,
     /// Longest time an ordinary step takes, in milliseconds.
     pub(crate) longest_step: u64,

@@ -1,5 +1,5 @@
-//! The state of one simulated world: the record, the queue, the clocks, the faults that are left, and what
-//! has happened so far.
+//! The state of one simulated world: the record, the queue, the clocks, the remaining faults, and the events
+//! so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,30 +20,30 @@ use crate::machines::Machines;
 use crate::mutation::Mutation;
 use crate::script::Script;
 
-/// Where everything random comes from; the same numbers for the same seed in every release of its crate.
+/// The source of all randomness. A seed gives the same numbers in every release of the crate.
 pub(crate) type Dice = Xoshiro256PlusPlus;
 
-/// Most runners there are.
+/// Largest number of runners.
 pub(crate) const RUNNERS: usize = 4;
-/// Most callbacks that are accepted at once.
+/// Largest number of callback requests handled at once.
 pub(crate) const CALLERS: usize = 3;
-/// The process that `invoke` is called in.
+/// The process that serves `invoke`.
 pub(crate) const INVOKER: usize = RUNNERS;
-/// The process that `schedule` is called in.
+/// The process that serves `schedule`.
 pub(crate) const READER: usize = RUNNERS + 1;
-/// The first process that callbacks are called in.
+/// The first of the processes that serve callbacks.
 pub(crate) const FIRST_CALLER: usize = RUNNERS + 2;
-/// Processes in all.
+/// Number of processes.
 pub(crate) const PROCESSES: usize = FIRST_CALLER + CALLERS;
-/// Bytes of a record.
+/// The largest size of a record, in bytes.
 pub(crate) const LARGEST_RECORD: usize = 16 * 1024;
-/// What two clocks may differ by, in milliseconds.
+/// The largest difference between two clocks, in milliseconds.
 pub(crate) const SKEW: i64 = 5_000;
-/// Deliveries after which an invocation that is left in peace has to be over.
+/// Number of deliveries within which an invocation must be over once nothing disturbs it.
 const BOUND: usize = 1_500;
 const EPOCH: i64 = 1_800_000_000_000;
 
-/// What can go wrong.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The process dies before an effect.
@@ -52,15 +52,15 @@ pub(crate) enum Fault {
     CrashAfter,
     /// The process dies in the middle of a step.
     CrashInStep,
-    /// A call of a store does nothing and says so.
+    /// A call of a store has no effect and returns an error.
     Fails,
-    /// A call of a store does what it should and says it did not.
+    /// A call of a store has its effect but returns an error.
     SeemsToFail,
     /// A call of a store takes long.
     Slow,
-    /// The process stands still after an effect, for longer than a lease perhaps.
+    /// The process is frozen after an effect, possibly for longer than a lease.
     Frozen,
-    /// A store is away for a while.
+    /// A store is unavailable for a while.
     Away,
     /// A message is delivered to a second receiver.
     Duplicate,
@@ -72,7 +72,7 @@ pub(crate) enum Fault {
     ClockStep,
     /// An HTTP caller hangs up.
     HangUp,
-    /// The receiver of finish callbacks answers that it cannot.
+    /// The receiver of finish callbacks answers with an error.
     PostFails,
 }
 
@@ -87,14 +87,14 @@ const EFFECT_FAULTS: [Fault; 8] = [
     Fault::ClockStep,
 ];
 
-/// How a world is to be run.
+/// Options for the run of a world.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What the adapters do wrong on purpose.
+    /// The deliberate fault in the adapters, if any.
     pub mutation: Option<Mutation>,
-    /// Whether to write down what happens.
+    /// Whether to record a trace.
     pub trace: bool,
-    /// Faults, counted as they would be made, that are not made.
+    /// Numbers of the faults that are not made. Faults are numbered in the order in which they would be made.
     pub left_out: BTreeSet<u32>,
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Call {
     pub(crate) sent_at: i64,
-    /// Status and time.
+    /// Status and time of the answer.
     pub(crate) answered: Option<(u16, i64)>,
     pub(crate) appended_at: Option<i64>,
 }
@@ -126,9 +126,10 @@ pub(crate) struct Committed {
     /// The callback that the step was given.
     pub(crate) call: Option<usize>,
     pub(crate) claimed_at: i64,
-    /// When `execute` came to its end, in the run that was written.
+    /// When `execute` ended, in the run that was committed.
     pub(crate) ended_at: i64,
-    /// When it came to its end in the first run: that one's wake-up is as good as the later ones'.
+    /// When `execute` ended in the first run: the wake-up that this run sent is as valid as those of later
+    /// runs.
     pub(crate) first_ended_at: i64,
 }
 
@@ -169,7 +170,7 @@ pub(crate) struct World {
     pub(crate) claimed_at: [i64; PROCESSES],
     pub(crate) ended_at: [i64; PROCESSES],
     pub(crate) first_ended_at: BTreeMap<usize, i64>,
-    /// The lease as the world sees it: holder and end.
+    /// The lease by the world's own account: holder and end.
     pub(crate) lease: Option<(usize, Timestamp)>,
     pub(crate) posts: u32,
     pub(crate) posts_taken: u32,
@@ -180,9 +181,9 @@ pub(crate) struct World {
     pub(crate) busy: usize,
     pub(crate) final_calls: usize,
     receipts: Vec<Receipt>,
-    /// State of the answer to `invoke`, if there was one with status 200.
+    /// The state in the answer to `invoke`, if its status was 200.
     pub(crate) invoked: Option<Value>,
-    /// What `schedule` has shown of the end.
+    /// The end as `schedule` has shown it.
     pub(crate) shown_end: Option<Value>,
     pub(crate) violation: Option<String>,
     pub(crate) trace: Vec<String>,
@@ -248,12 +249,12 @@ impl World {
         }
     }
 
-    /// Milliseconds since the world began, by no process' clock.
+    /// Milliseconds since the world began, in true time rather than by the clock of a process.
     pub(crate) fn now(&self) -> i64 {
         i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// What a process' clock shows.
+    /// The time on a process' clock.
     pub(crate) fn shown(&self, process: usize) -> Timestamp {
         Timestamp::from_millis(EPOCH + self.now() + self.offsets[process])
     }
@@ -262,7 +263,7 @@ impl World {
         self.options.mutation == Some(mutation)
     }
 
-    /// Writes down what happened, if anyone wants to read it.
+    /// Adds an event to the trace, if the trace is wanted.
     pub(crate) fn note(&mut self, process: usize, what: impl FnOnce(&mut Self) -> String) {
         if !self.options.trace {
             return;
@@ -281,7 +282,7 @@ impl World {
         self.trace.push(format!("{:>10.3}s  {who}  {what}", now.as_secs_f64()));
     }
 
-    /// A message as the trace shows it: without random identifiers.
+    /// A message for the trace, without random identifiers.
     pub(crate) fn show(&mut self, message: &Message) -> String {
         match message {
             Message::Finish(finish) => format!("finish message (attempt {})", finish.attempt),
@@ -309,7 +310,7 @@ impl World {
         })
     }
 
-    /// Notes the first thing that is wrong.
+    /// Notes a violation; the first one counts.
     pub(crate) fn violate(&mut self, what: impl Into<String>) {
         let what = what.into();
         if self.violation.is_none() {
@@ -318,12 +319,12 @@ impl World {
         }
     }
 
-    /// Whether this fault is made now.
+    /// Decides whether this fault is made now.
     pub(crate) fn fault(&mut self, process: usize, fault: Fault) -> bool {
         self.dice.random_ratio(1, self.rate) && self.make(process, fault)
     }
 
-    /// Which fault befalls an effect now.
+    /// Draws the fault of an effect, if it gets one.
     pub(crate) fn effect_fault(&mut self, process: usize) -> Option<Fault> {
         if !self.dice.random_ratio(1, self.rate) {
             return None;
@@ -354,7 +355,7 @@ impl World {
         self.note(process, |_| format!("the clock is now {offset} ms off"));
     }
 
-    /// The process dies: what it does goes no further.
+    /// Kills the process: it makes no further effects.
     pub(crate) fn kill(&mut self, process: usize) {
         self.dead[process] = true;
         self.deferred[process].clear();
@@ -370,19 +371,20 @@ impl World {
         }
     }
 
-    /// From now on nothing fails.
+    /// Stops all faults from now on.
     pub(crate) fn calm(&mut self) {
         self.faults_until = -1;
         (self.table_away_until, self.queue_away_until) = (0, 0);
     }
 
-    /// Something from outside asks for more work.
+    /// Notes that a request from outside asks for more work.
     pub(crate) fn disturb(&mut self) {
         self.quiet = 0;
     }
 
-    /// Promise 1, and the half of promise 5 that is like it: at every moment, whoever is unfinished has
-    /// something in the queue that wakes it, or waits for a callback; whoever owes has a message.
+    /// Promise 1, and the corresponding half of promise 5. At every moment, an unfinished invocation has a
+    /// message in the queue that wakes it, or waits for a callback; one that owes a finish callback has a
+    /// message.
     pub(crate) fn check_wakeable(&mut self) {
         let Some(record) = &self.record else { return };
         let mut wake_ups = self.messages.iter().filter_map(|stored| match &stored.message {
@@ -415,7 +417,8 @@ impl World {
     }
 }
 
-/// What everything in a world shares. It outlives the world: engines and routes are made once a thread.
+/// The state that all parts of a world share. It outlives the world, because engines and routes are made once
+/// a thread.
 #[derive(Clone, Default)]
 pub(crate) struct Shared(Arc<Inner>);
 
@@ -423,9 +426,9 @@ pub(crate) struct Shared(Arc<Inner>);
 struct Inner {
     world: Mutex<Option<World>>,
     routes: OnceLock<Machines>,
-    /// Something came into the queue.
+    /// A message came into the queue.
     pub(crate) queue: Notify,
-    /// Nothing is left to be done, or something is wrong.
+    /// All work is done, or a check has failed.
     pub(crate) idle: Notify,
     /// A process died.
     pub(crate) died: [Notify; PROCESSES],
@@ -444,7 +447,7 @@ impl Shared {
         self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the world or changes it.
+    /// Reads or changes the world.
     #[allow(clippy::expect_used, reason = "nothing runs between worlds: the runtime is gone by then")]
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         let mut world = self.lock();

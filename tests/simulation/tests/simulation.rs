@@ -1,10 +1,10 @@
-//! Worlds at random for a while, former failures, and mutations that must be noticed.
+//! Random worlds for a while, worlds that failed in the past, and mutations that the checks must notice.
 
 use std::time::{Duration, Instant};
 
 use simulation::{Mutation, Options, minimal, run};
 
-/// Fails with a trace that can be read.
+/// Runs the world of a seed; on a violation, fails with the shortest trace.
 fn must_hold(seed: u64) {
     let outcome = run(seed, Options::default());
     if let Some(violation) = outcome.violation {
