@@ -1,4 +1,4 @@
-//! What is explored.
+//! The models that are explored.
 
 use crate::protocol::Protocol;
 use crate::state::Next::{self, Callback, Done, Poll};
@@ -24,7 +24,7 @@ const fn failing(model: Protocol) -> Protocol {
     Protocol { steps_fail: true, ..model }
 }
 
-/// Polls and callbacks; intervals and deadlines do not matter here.
+/// Polls and callbacks, without intervals or deadlines.
 pub const ORDER: [Case; 6] = [
     ("poll, poll, done", case(&[Poll(0), Poll(0), Done], 0, [2, 1, 1])),
     ("callback, done", case(&[Callback(None), Done], 1, [2, 1, 1])),
@@ -34,7 +34,7 @@ pub const ORDER: [Case; 6] = [
     ("poll, callback, callback, done", case(&[Poll(0), Callback(None), Callback(None), Done], 2, [1, 0, 0])),
 ];
 
-/// Intervals, deadlines, and steps that fail on one run and not on the next.
+/// Intervals, deadlines, and steps that fail in one run and not in the next.
 pub const TIME: [Case; 6] = [
     ("poll 1, poll 1, done", case(&[Poll(1), Poll(1), Done], 0, [1, 1, 1])),
     ("callback within 1, done", case(&[Callback(Some(1)), Done], 1, [2, 1, 1])),
@@ -44,7 +44,7 @@ pub const TIME: [Case; 6] = [
     ("poll, poll, done; steps fail", failing(case(&[Poll(0), Poll(0), Done], 0, [2, 1, 1]))),
 ];
 
-/// More of everything; minutes, and some gigabytes.
+/// Larger models: they take minutes and some gigabytes of memory.
 pub const LARGE: [Case; 3] = [
     ("poll 1, callback within 1, done", case(&[Poll(1), Callback(Some(1)), Done], 1, [1, 1, 1])),
     ("poll, callback, callback, done", case(&[Poll(0), Callback(None), Callback(None), Done], 2, [1, 1, 0])),

@@ -1,8 +1,9 @@
-//! The wake-up protocol as a model whose every state is looked at: some runners, one invocation, callbacks,
+//! A model of the wake-up protocol, of which every state is checked: some runners, one invocation, callbacks,
 //! and faults at any point.
 //!
-//! [`mod@state`] has the words, [`protocol`] the rules, [`properties`] what must hold in every state, [`termination`] that everything
-//! ends, [`cases`] how much is explored. A rule can be left out ([`Mutation`]) to see what it is for.
+//! [`mod@state`] has the types, [`protocol`] the rules, [`properties`] what must hold in every state,
+//! [`termination`] the check that every invocation ends, and [`cases`] the models that are explored. A rule
+//! can be left out ([`Mutation`]) to prove that it is needed.
 #![deny(missing_docs)]
 
 pub mod cases;
@@ -15,16 +16,17 @@ pub use protocol::{Mutation, Protocol};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-/// What an exploration found.
+/// The result of an exploration.
 #[derive(Debug)]
 pub struct Found {
-    /// Different states that were looked at; all there are, if nothing is broken.
+    /// Number of distinct states visited. If no property is broken, these are all states.
     pub states: usize,
-    /// A property that does not hold, and a shortest way to a state where it does not.
+    /// A property that does not hold, and a shortest path to a state that breaks it.
     pub broken: Option<(&'static str, Vec<state::Action>)>,
 }
 
-/// Looks at every state of a model; when a property is broken, at fewer and fewer, for the shortest way there.
+/// Visits every state of a model. If a property is broken, searches again with less and less depth, for the
+/// shortest path to a state that breaks it.
 pub fn explore(model: Protocol) -> Found {
     let mut found = Found { states: 0, broken: None };
     loop {

@@ -1,5 +1,5 @@
-//! Explores the model and prints what there was to see: `cargo run --profile server --package model`; with
-//! `large`, more of it.
+//! Explores the model and prints the figures: `cargo run --profile server --package model`. The argument
+//! `large` adds the large models.
 #![allow(clippy::print_stdout, reason = "its output is a table")]
 
 use std::process::ExitCode;

@@ -1,12 +1,12 @@
-//! What must hold in every state. Stronger than to look only at how everything ends: the promise itself is
-//! kept at every moment, whatever crashes next.
+//! The properties that must hold in every state. This is stronger than a check of the final states: the
+//! promise is kept at every moment, whatever crashes next.
 
 use stateright::Property;
 
 use crate::protocol::Protocol;
 use crate::state::{Call, Event, Invoke, Message, Next, Runner, Stands, State};
 
-/// All of them.
+/// All properties.
 pub fn all() -> Vec<Property<Protocol>> {
     vec![
         Property::always("P1 no lost wake-up", |_, s| has_wake_up(s)),
@@ -27,7 +27,7 @@ pub fn all() -> Vec<Property<Protocol>> {
     ]
 }
 
-/// Messages in the queue and in hands that will not simply delete them.
+/// Messages in the queue, and messages held by runners that will not simply delete them.
 fn pending(s: &State) -> impl Iterator<Item = Message> {
     let held = s.runners.iter().filter_map(|runner| match runner {
         Runner::Holds(held) | Runner::Runs(held, _) | Runner::Commits { wake_up: held, .. } => Some(*held),
@@ -65,8 +65,9 @@ fn one_runner(model: &Protocol, s: &State) -> bool {
     running <= 1 || s.early_ends < model.early_ends
 }
 
-/// A wait ends at its deadline, not before. A poll keeps its interval; if a step had to be run again, counted
-/// from the first of its runs that sent the wake-up. (Only the holder of the lease works on this record.)
+/// A wait does not time out before its deadline. A poll keeps its interval; if a step had to run again, the
+/// interval counts from its first run that sent the wake-up. (Only the holder of the lease works on this
+/// record.)
 fn none_early(model: &Protocol, s: &State) -> bool {
     let ran_again = s.crashes < model.crashes || s.early_ends < model.early_ends;
     let is_due = s.record.due.is_none_or(|due| due <= s.clock);
@@ -80,13 +81,14 @@ fn none_early(model: &Protocol, s: &State) -> bool {
     })
 }
 
-/// A finished invocation owes its finish callback or has posted it; while it owes, somebody will be reminded.
+/// A finished invocation owes its finish callback or has posted it. While it owes one, a message will remind
+/// a runner of it.
 fn finish_is_sent(s: &State) -> bool {
     let reminded = !s.queue.is_empty() || s.runners.iter().any(|runner| *runner != Runner::Idle);
     s.record.state != Stands::Finished || if s.record.owed { reminded } else { s.posted }
 }
 
-/// Nothing is in the queue and nobody works.
+/// Whether the model is at rest: the queue is empty, and no handler or runner works.
 pub fn at_rest(s: &State) -> bool {
     s.queue.is_empty()
         && matches!(s.invoke, Invoke::Answered | Invoke::Dead)
@@ -94,8 +96,8 @@ pub fn at_rest(s: &State) -> bool {
         && s.runners.iter().all(|runner| *runner == Runner::Idle)
 }
 
-/// At rest, an invocation whose caller was answered is finished, unless fewer callbacks were accepted than it
-/// waits for.
+/// At rest, an invocation whose caller was answered is finished, unless it still waits because too few
+/// callbacks were accepted.
 fn at_its_end(model: &Protocol, s: &State) -> bool {
     let waits = model.steps.iter().filter(|step| matches!(step, Next::Callback(None))).count();
     let may_wait =

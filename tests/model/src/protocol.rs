@@ -1,7 +1,8 @@
-//! The rules. Every action is one effect on the table or the queue, so a crash can come between any two.
+//! The rules of the protocol. Every action is one effect on the table or the queue, so a crash can come
+//! between any two effects.
 //!
-//! Left out: what steps store, stores that fail or lie (the simulation has those), receive counts and dead
-//! letters, waits beyond the queue's longest delay, and clocks that differ.
+//! Not in the model: the data that steps store, stores that fail or give wrong answers (the simulation has
+//! those), receive counts and dead letters, waits beyond the queue's longest delay, and clocks that differ.
 
 use stateright::{Model, Property};
 
@@ -10,7 +11,7 @@ use crate::state::{
     Action, Call, Claim, Event, Invoke, Message, Met, Next, Record, Runner, Stands, State, wake_up,
 };
 
-/// A rule that is left out or turned round.
+/// A rule that is left out or reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Mutation {
@@ -32,18 +33,19 @@ pub enum Mutation {
     OwedIsNotSent,
     FinishBeforeCommit,
     SettleBeforePost,
-    /// Nothing breaks without it: a second line of defence.
+    /// No property breaks without this rule: it is a second line of defence.
     FirstRecordIgnoresInbox,
-    /// Nothing breaks without it: wake-ups are dropped later.
+    /// No property breaks without this rule: wake-ups are dropped later.
     ConsumedIsForgotten,
 }
 
-/// The model: a script for `execute`, how much there is of everything, and what is left out.
+/// The model: a script for `execute`, the numbers of runners, callbacks and faults, and the rule that is left
+/// out.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "see the state")]
 pub struct Protocol {
     pub steps: &'static [Next],
-    /// Whether steps may fail, on one run and not on the next.
+    /// Whether a step may fail in one run and not in the next.
     pub steps_fail: bool,
     pub callbacks: usize,
     pub runners: usize,
@@ -58,7 +60,8 @@ impl Protocol {
         self.mutation == Some(rule)
     }
 
-    /// The first step runs inside the call, with no wake-up behind it: send the wake-up, write the record.
+    /// `invoke`: runs the first step inside the call, which no wake-up covers. Then sends the wake-up and
+    /// writes the record.
     fn invoke(&self, s: &mut State) {
         let next = self.steps[0];
         match s.invoke {
@@ -85,7 +88,7 @@ impl Protocol {
         }
     }
 
-    /// Writes the end of a step and takes the lease off.
+    /// Writes the result of a step and removes the lease.
     fn enter(s: &mut State, step: u8, next: Next, due: Option<u8>) {
         s.record.state = match next {
             Next::Poll(_) => Stands::Poll,
@@ -100,7 +103,7 @@ impl Protocol {
         }
     }
 
-    /// A callback: send the wake-up, append to the inbox unless finished, answer.
+    /// A callback: sends the wake-up, appends to the inbox unless the invocation is finished, and answers.
     fn call(&self, s: &mut State, call: usize) {
         let receipt = u8::try_from(call).unwrap_or(u8::MAX);
         let begins = s.calls[call] == Call::Begins;
@@ -117,7 +120,7 @@ impl Protocol {
         }
     }
 
-    /// What a runner with this wake-up meets.
+    /// What a runner with this wake-up finds on the record.
     fn met(&self, s: &State, after_step: u8, receipt: Option<u8>) -> Met {
         let record = &s.record;
         let is_stub = record.state == Stands::Stub;
@@ -149,7 +152,7 @@ impl Protocol {
         }
     }
 
-    /// Claim, put back, or drop.
+    /// Claims the step, or puts the wake-up back, or drops it.
     fn meet(&self, s: &mut State, runner: usize, met: Met) {
         let Runner::Holds(held) = s.runners[runner] else { return };
         s.runners[runner] = Runner::Idle;
@@ -178,7 +181,8 @@ impl Protocol {
         }
     }
 
-    /// The next effect of a runner: send what must follow, commit, send the finish message, delete.
+    /// The next effect of a runner: sends the follow-up messages, commits, sends the finish message, or
+    /// deletes.
     fn work(&self, s: &mut State, runner: usize, fails: bool) {
         s.runners[runner] = match std::mem::replace(&mut s.runners[runner], Runner::Idle) {
             Runner::Runs(wake_up, claim) => {
@@ -239,7 +243,7 @@ impl Protocol {
         }
     }
 
-    /// What must be in the queue before a step's end is committed.
+    /// The messages that must be in the queue before a step's result is committed.
     fn follow_ups(&self, clock: u8, next: Next, due: Option<u8>, claim: Claim) -> Vec<Message> {
         let mut messages: Vec<Message> =
             due.map(|due| wake_up(claim.step + 1, due, None)).into_iter().collect();
@@ -253,7 +257,7 @@ impl Protocol {
         messages
     }
 
-    /// The finish callback: post it, then note that it is not owed any more.
+    /// The finish callback: posts it, then notes that it is no longer owed.
     fn post_or_settle(&self, s: &mut State, first: bool) {
         if first == self.without(Mutation::SettleBeforePost) {
             s.record.owed = false;
@@ -262,7 +266,7 @@ impl Protocol {
         }
     }
 
-    /// What a runner can do.
+    /// Adds the actions that a runner can take.
     fn runner_actions(&self, s: &State, runner: usize, actions: &mut Vec<Action>) {
         match s.runners[runner] {
             Runner::Idle => return,
@@ -279,7 +283,7 @@ impl Protocol {
         }
     }
 
-    /// A runner's process dies: what it had in hand is delivered again, for it was not deleted.
+    /// A runner's process dies. Its message is delivered again, because it was not deleted.
     fn runner_dies(&self, s: &mut State, runner: usize) {
         let early_delete = self.without(Mutation::DeleteBeforeCommit);
         match std::mem::replace(&mut s.runners[runner], Runner::Idle) {
@@ -335,7 +339,7 @@ impl Model for Protocol {
                 actions.extend((s.crashes > 0).then_some(Action::CallDies(call)));
             }
         }
-        let idle = s.runners.iter().position(|runner| *runner == Runner::Idle); // any will do
+        let idle = s.runners.iter().position(|runner| *runner == Runner::Idle); // all idle runners are alike
         let mut kinds = s.queue.clone();
         kinds.dedup();
         for message in kinds {

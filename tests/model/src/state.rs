@@ -1,21 +1,22 @@
-//! The words of the model: the record, the queue, everybody who works on them, and what can happen.
+//! The types of the model: the record, the queue, the handlers and runners that work on them, and the
+//! actions.
 #![allow(missing_docs, reason = "fields and variants are named as the engine names them")]
 
-/// What a run of `execute` ends in. Numbers are ticks of the clock.
+/// The result of a run of `execute`. Numbers are ticks of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Next {
-    /// Again after an interval.
+    /// Polls again after an interval.
     Poll(u8),
-    /// With the next callback; FAIL if none comes in the time given, if one is given.
+    /// Waits for the next callback. With a time limit, ends in FAIL if no callback comes within it.
     Callback(Option<u8>),
-    /// SUCCESS or FAIL.
+    /// Ends in SUCCESS or FAIL.
     Done,
 }
 
-/// Where an invocation stands.
+/// The state of an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stands {
-    /// No record, or one that only holds early callbacks.
+    /// No record, or a stub that holds only early callbacks.
     Stub,
     Poll,
     Callback,
@@ -30,12 +31,12 @@ pub struct Record {
     pub lease: Option<usize>,
     pub inbox: Vec<u8>,
     pub consumed: Vec<u8>,
-    /// When the poll is due (only looked at by a property), or the deadline of the wait.
+    /// When the poll is due (only a property reads it), or the deadline of the wait.
     pub due: Option<u8>,
     pub owed: bool,
 }
 
-/// What is in the queue.
+/// A message in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Message {
     WakeUp { after_step: u8, due: u8, receipt: Option<u8>, put_backs_left: u8 },
@@ -47,7 +48,8 @@ pub enum Message {
 pub enum Invoke {
     /// Runs the first step.
     Executes,
-    /// The wake-up is sent, the record is not written. `inbox_len` is the length it knows.
+    /// Has sent the wake-up and not yet written the record. `inbox_len` is the length of the inbox that it
+    /// knows.
     Writes { due: Option<u8>, inbox_len: usize },
     /// The caller has its answer.
     Answered,
@@ -58,7 +60,7 @@ pub enum Invoke {
 /// The handler of one callback; its receipt is its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// Has done nothing yet.
+    /// Has made no effect yet.
     Begins,
     /// Has made one of its two effects.
     HalfWay,
@@ -70,7 +72,7 @@ pub enum Call {
     Dead,
 }
 
-/// What a claimed step is given.
+/// The input of a claimed step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
     Polled,
@@ -92,25 +94,25 @@ pub enum Runner {
     Idle,
     /// Has received a message.
     Holds(Message),
-    /// Has claimed, runs `execute`.
+    /// Has claimed the step and runs `execute`.
     Runs(Message, Claim),
-    /// Has sent what must follow, is about to commit.
+    /// Has sent the follow-up messages and is about to commit.
     Commits {
         wake_up: Message,
         claim: Claim,
         next: Next,
         due: Option<u8>,
     },
-    /// Has committed, sends what is left to send, then deletes its wake-up.
+    /// Has committed; sends the remaining messages, then deletes its wake-up.
     Committed {
         wake_up: Message,
         to_send: Vec<Message>,
     },
-    /// Has posted the finish callback, is about to note that.
+    /// Has posted the finish callback and is about to note it on the record.
     Posted,
 }
 
-/// One state of everything.
+/// One state of the whole model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     pub record: Record,
@@ -119,34 +121,34 @@ pub struct State {
     pub calls: Vec<Call>,
     pub runners: Vec<Runner>,
     pub clock: u8,
-    /// Faults that may still happen.
+    /// Numbers of faults that may still happen.
     pub crashes: u8,
     pub duplicates: u8,
     pub early_ends: u8,
-    /// What only the properties look at: callbacks in the order they were accepted, ...
+    /// Read only by the properties: callbacks in the order of acceptance, ...
     pub accepted: Vec<u8>,
-    /// ... commits that were made, the one that finished, and whether the finish callback was posted.
+    /// ... the number of commits, the commit that finished, and whether the finish callback was posted.
     pub commits: u8,
     pub finished_by: Option<u8>,
     pub posted: bool,
 }
 
-/// What a runner meets at the record: the table in the description of the protocol.
+/// What a runner finds on the record, as in the table in the description of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Met {
     /// The claim is granted.
     Claimable,
-    /// Somebody's lease is on the record.
+    /// A runner's lease is on the record.
     Leased,
-    /// What the wake-up was sent for is not written yet, or never will be.
+    /// The step or callback that the wake-up was sent for is not written yet, or never will be.
     Behind,
-    /// The step was committed, the callback handed over, or nothing is to be done yet.
+    /// The step was committed, the callback was consumed, or there is nothing to do yet.
     Past,
     /// Finished, and a finish callback is owed.
     Owed,
 }
 
-/// What can happen next.
+/// An action: what can happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The handler of `invoke` makes its next effect.
@@ -159,7 +161,7 @@ pub enum Action {
     Meet(usize, Met),
     /// A runner makes its next effect.
     Work(usize),
-    /// A runner's `execute` ends in FAIL instead of what it should.
+    /// A runner's `execute` ends in FAIL instead of the result in the script.
     StepFails(usize),
     /// The lease of a dead runner ends.
     LeaseEnds,
@@ -177,45 +179,45 @@ pub enum Action {
     LeaseEndsEarly,
 }
 
-/// A wake-up as it is first sent.
+/// A wake-up as it is sent the first time.
 pub fn wake_up(after_step: u8, due: u8, receipt: Option<u8>) -> Message {
     Message::WakeUp { after_step, due, receipt, put_backs_left: 1 }
 }
 
 impl Message {
-    /// Whether the queue may deliver it.
+    /// Whether the queue may deliver this message.
     pub fn is_due(self, clock: u8) -> bool {
         !matches!(self, Self::WakeUp { due, .. } if due > clock)
     }
 }
 
 impl State {
-    /// The queue has no order: kept sorted, so that equal queues are equal states.
+    /// Adds a message. The queue has no order; it is kept sorted, so that equal queues are equal states.
     pub fn send(&mut self, message: Message) {
         let place = self.queue.partition_point(|there| *there < message);
         self.queue.insert(place, message);
     }
 
-    /// Whether a callback or the deadline lets a wait go on.
+    /// Whether a wait can end, by a callback or by its deadline.
     pub fn is_called_or_timed_out(&self) -> bool {
         !self.record.inbox.is_empty() || self.record.due.is_some_and(|due| due <= self.clock)
     }
 
-    /// Whether somebody lives who may yet write what a wake-up was sent for: the bound of put-backs outlives
-    /// them.
+    /// Whether a live process may still write the step or callback that a wake-up was sent for. The limit of
+    /// put-backs outlives such processes.
     pub fn has_live_sender(&self) -> bool {
         matches!(self.invoke, Invoke::Executes | Invoke::Writes { .. })
             || self.calls.iter().any(|call| matches!(call, Call::Begins | Call::HalfWay))
             || self.runners.iter().any(|runner| matches!(runner, Runner::Runs(..) | Runner::Commits { .. }))
     }
 
-    /// Whether the lease is one that somebody still works under.
+    /// Whether a live runner still works under the lease.
     pub fn lease_has_live_holder(&self) -> bool {
         let holder = self.record.lease.map(|holder| &self.runners[holder]);
         matches!(holder, Some(Runner::Runs(..) | Runner::Commits { .. }))
     }
 
-    /// What a step's end asks of the clock: when its poll is due, or the deadline of its wait.
+    /// The time that a step's result sets: when its poll is due, or the deadline of its wait.
     pub fn due(&self, next: Next) -> Option<u8> {
         match next {
             Next::Poll(ticks) | Next::Callback(Some(ticks)) => Some(self.clock + ticks),

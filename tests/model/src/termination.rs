@@ -1,5 +1,5 @@
-//! That everything ends once faults stop. stateright's `eventually` does not see loops, and a wake-up that is
-//! put back is one; so the whole graph is built and looked at from its ends.
+//! Checks that every invocation ends once faults stop. stateright's `eventually` does not see loops, and
+//! putting a wake-up back is a loop. So the whole graph is built and searched backwards from its ends.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -10,12 +10,13 @@ use crate::properties::at_rest;
 use crate::protocol::Protocol;
 use crate::state::{Action, Met};
 
-/// What the graph shows. Both are `None` if everything ends; otherwise the actions that lead to a state ...
+/// The result. Both fields are `None` if every invocation ends; otherwise they hold the actions that lead to
+/// a state ...
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ends {
-    /// ... from which no way leads to rest without further faults.
+    /// ... from which no path leads to rest without further faults.
     pub stuck: Option<Vec<Action>>,
-    /// ... from which one can go round for ever without putting a wake-up back.
+    /// ... from which an endless loop exists that puts no wake-up back.
     pub looping: Option<Vec<Action>>,
 }
 
@@ -30,7 +31,7 @@ fn is_fault(action: Action) -> bool {
     )
 }
 
-/// Builds the graph and looks at it.
+/// Builds the graph and searches it.
 pub fn check(model: &Protocol) -> Ends {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut states = model.init_states();
@@ -76,7 +77,7 @@ pub fn check(model: &Protocol) -> Ends {
     }
 }
 
-/// The least set of states that `rule` builds up, given those known to be in it.
+/// The smallest set of states that is closed under `rule`, which is given the states known to be in the set.
 fn settle<Edges>(graph: &[Edges], rule: impl Fn(usize, &Edges, &[bool]) -> bool) -> Vec<bool> {
     let mut known = vec![false; graph.len()];
     loop {

@@ -1,4 +1,4 @@
-//! The protocol holds, and every rule of it is needed. `--no-capture` shows the figures.
+//! The protocol keeps its properties, and needs every one of its rules. `--no-capture` shows the figures.
 #![allow(clippy::print_stdout, reason = "figures are what one runs it for")]
 
 use model::protocol::{Mutation, Protocol};
@@ -25,13 +25,13 @@ fn every_promise_holds_with_intervals_deadlines_and_failing_steps() {
 #[test]
 fn everything_ends_once_faults_stop() {
     let nothing = termination::Ends { stuck: None, looping: None };
-    // The two largest are left to `just model`.
+    // `just model` explores the largest models.
     for (name, case) in cases::ORDER[..4].iter().chain(&cases::TIME[..3]).chain(&cases::TIME[4..]) {
         assert_eq!(termination::check(case), nothing, "{name}");
     }
 }
 
-/// Leaves `mutation` out case by case; the first that shows it, with the way there.
+/// Tries a mutation in each case. Returns the first case that breaks a property, with the path to it.
 fn caught<'a>(mutation: Mutation, cases: impl IntoIterator<Item = &'a cases::Case>) -> Option<String> {
     cases.into_iter().find_map(|(name, case)| {
         let broken = Protocol { mutation: Some(mutation), ..*case };
@@ -83,7 +83,7 @@ fn without_its_bound_a_put_back_or_a_lease_goes_on_for_ever() {
     }
 }
 
-/// Rules that make things better, not right.
+/// Rules that improve the protocol but are not needed for its correctness.
 #[test]
 fn two_rules_can_be_spared() {
     for mutation in [Mutation::FirstRecordIgnoresInbox, Mutation::ConsumedIsForgotten] {
