@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{APP_CODE, APP_SECRET};
 
-/// All of them.
+/// All routes.
 pub fn routes() -> Router {
     Router::new()
         .route("/task_list/{biz_id}", get(task_list))
@@ -36,7 +36,7 @@ async fn created(
     (StatusCode::CREATED, info(caller, method, uri, headers, body).await)
 }
 
-/// Everything the route knows of the request.
+/// Answers with everything that the route knows about the request.
 async fn info(
     caller: Caller,
     method: Method,

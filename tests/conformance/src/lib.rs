@@ -1,7 +1,7 @@
 //! The plugin that the reference's transcripts were recorded with, in Rust.
 //!
-//! `tests/transcripts.rs` replays the transcripts against it. The versions do what the reference's do, odd or
-//! not; for how a plugin is best written see the project's own.
+//! `tests/transcripts.rs` replays the transcripts against it. The versions do what the reference's versions
+//! do, however odd. They are no examples of a well-written plugin; the project's own plugins are.
 
 pub mod apis;
 pub mod outputs;
@@ -13,7 +13,7 @@ use crate::plugins::{
     v1_0_0, v1_1_0, v1_1_1, v1_1_2, v1_2_0, v1_3_0, v1_4_0, v1_5_0, v1_6_0, v1_6_1, v1_7_0, v1_8_0, v9_0_0,
 };
 
-/// The app id the transcripts were recorded under.
+/// The app id under which the transcripts were recorded.
 pub const APP_CODE: &str = "bk-plugin-demo";
 
 /// Its secret: the tokens in the transcripts can be opened with it.
@@ -24,7 +24,7 @@ pub fn scoped_project() -> Project {
     project().allow_scope("bk_sops", "project", ["1", "2"])
 }
 
-/// The reference's name of the state in which a step is run.
+/// The reference's name for the state in which a step runs.
 pub fn state_name(event: &Event) -> &'static str {
     match event {
         Event::Invoked => "EMPTY",
@@ -33,7 +33,7 @@ pub fn state_name(event: &Event) -> &'static str {
     }
 }
 
-/// The form of those versions that have one.
+/// The form of the versions that have a form.
 pub const FORM: &str = include_str!("../forms/form.js");
 
 /// The recorded plugin.

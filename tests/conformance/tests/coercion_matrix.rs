@@ -1,4 +1,4 @@
-//! Every coercion that was tried on the reference, tried here.
+//! Tries every coercion here that was tried on the reference.
 
 use bk_plugin_kit::JsonObject;
 use bk_plugin_kit::runtime::{Invalid, Model};
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 const MATRIX: &str = include_str!("data/coercion_matrix.md");
 
-/// Where we mean to differ from the reference.
+/// A case that differs from the reference on purpose.
 struct Exception {
     reason: &'static str,
     inputs: &'static [&'static str],
     fields: &'static [&'static str],
-    /// What the input becomes here; refused if none.
+    /// The value of the input here; `None` if it is refused.
     becomes: Option<&'static str>,
 }
 
@@ -54,7 +54,7 @@ const EXCEPTIONS: [Exception; 5] = [
 struct Case<'m> {
     field: &'m str,
     input: &'m str,
-    /// What the reference made of it; refused if none.
+    /// The value of the input in the reference; `None` if it was refused.
     becomes: Option<&'m str>,
 }
 
@@ -77,7 +77,7 @@ fn cases() -> Vec<Case<'static>> {
     cases
 }
 
-/// What `inputs` needs at least.
+/// The required fields of `inputs`.
 fn required_inputs() -> JsonObject {
     let inputs = json!({
         "int_field": 1, "str_field": "s", "bool_field": true, "float_field": 1.5, "list_field": [1, "a", null],
@@ -86,13 +86,13 @@ fn required_inputs() -> JsonObject {
     inputs.as_object().cloned().unwrap_or_default()
 }
 
-/// Reads a value as a request is read: integers beyond 64 bits become their text.
+/// Reads a value as the service reads a request: integers beyond 64 bits become text.
 fn read(text: &str) -> Value {
     let beyond = text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_err();
     if beyond { text.into() } else { serde_json::from_str(text).expect("a JSON value") }
 }
 
-/// What the field is once the plugin gets it, or nothing if it is refused.
+/// The value of the field that the plugin gets; `None` if the inputs are refused.
 fn outcome(model: &Model, case: &Case<'_>) -> Option<Value> {
     let mut inputs = required_inputs();
     inputs.insert(case.field.to_owned(), read(case.input));

@@ -1,5 +1,5 @@
-//! The schemas of `detail` are, to the letter and in the same order, those the reference gives for the same
-//! plugin: forms are built from them, field by field.
+//! The schemas of `detail` equal the reference's for the same plugin to the letter, the order of keys
+//! included: forms are built from them, field by field.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
@@ -8,7 +8,8 @@ use std::path::Path;
 use bk_plugin_service::protocol::Detail;
 use serde_json::Value;
 
-/// As text, so that the order of keys counts. The default of a number may be 0 in Python and 0.0 in Rust.
+/// The schema as text, so that the order of keys counts. A number's default may be 0 in Python and 0.0 in
+/// Rust.
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap().replace("\"default\": 0.0", "\"default\": 0")
 }

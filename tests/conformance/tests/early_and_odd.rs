@@ -1,4 +1,4 @@
-//! Callbacks that come when nobody waits: too early, while it polls, when it is over.
+//! Callbacks that no invocation waits for: too early, while it polls, or after its end.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod common;
@@ -19,7 +19,7 @@ impl Caller {
         Self { running: common::start(Mode::Development).await, client: common::client() }
     }
 
-    /// Status and body of a POST.
+    /// Sends a POST; returns status and body of the answer.
     async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let url = format!("{}/bk_plugin/{path}", self.running.base_url);
         let response = self.client.post(url).json(body).send().await.unwrap();
@@ -52,7 +52,7 @@ impl Caller {
         }
     }
 
-    /// Calls back with a token minted by hand, as if `age` seconds ago.
+    /// Calls back with a token minted by the test, as if `age` seconds ago.
     async fn call(&self, trace_id: &str, age: u64, body: &Value) -> (u16, Value) {
         let token = mint_token(&format!("{}:{trace_id}", "d".repeat(32)), age);
         self.post(&format!("callback/{token}/"), body).await

@@ -1,4 +1,4 @@
-//! What BlueKing's gateway does not vouch for is refused by a running service, whatever it looks like.
+//! A running service refuses every JWT that BlueKing's gateway does not vouch for, however it is made.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod common;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use self::common::{GATEWAY_PUBLIC_KEY, Mode, jwt_message, now, signed_jwt};
 
-/// Routes that want a verified app, and one that wants a verified user.
+/// Routes that require a verified app, and one that requires a verified user.
 const OF_APPS: [&str; 3] = ["invoke/1.0.0", "plugin_api_dispatch", "callback/x/"];
 const OF_USERS: &str = "plugin_api/echo/";
 
@@ -34,7 +34,7 @@ fn with(change: impl FnOnce(&mut Value, &mut Value)) -> String {
     signed_jwt(&header, &claims)
 }
 
-/// Other claims under the signature of good ones.
+/// A JWT with other claims under the signature of valid ones.
 fn forged() -> String {
     let mut other = claims();
     other["user"]["bk_username"] = json!("root");
@@ -43,7 +43,7 @@ fn forged() -> String {
     format!("{}.{signature}", jwt_message(&header(), &other))
 }
 
-/// Signed with the public key, which everybody knows, as a shared secret.
+/// A JWT signed with the public key, which is no secret, as an HMAC key.
 fn hs256() -> String {
     let mut header = header();
     header["alg"] = json!("HS256");

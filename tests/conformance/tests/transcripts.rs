@@ -1,7 +1,7 @@
-//! Replays every transcript of the reference against the running service, in the mode it was recorded in.
+//! Replays every transcript of the reference against the running service, in the mode of its recording.
 //!
-//! An answer that differs is listed in `replay/deviations.rs` with its reason, and what is answered instead is
-//! checked there; one that is listed and does not differ fails as well.
+//! `replay/deviations.rs` lists every answer that differs, with the reason and a check of the new answer. A
+//! listed answer that does not differ fails too.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests, and say what they compared")]
 
 mod common;
@@ -20,8 +20,8 @@ use self::replay::{
     DEVIATIONS, FINISH_DEVIATIONS, Outcome, Receiver, Replay, Transcript, Why, finish_callbacks, read_all,
 };
 
-/// Transcripts replayed at once: most of the time is waiting for intervals to pass. An emulator of AWS runs one
-/// function at a time, and has no logs to ask for.
+/// Number of transcripts replayed at once: most of their time is spent waiting for intervals. An AWS emulator
+/// runs one function at a time and serves no logs.
 fn at_once() -> usize {
     if on_lambda() { 3 } else { 12 }
 }
@@ -45,7 +45,7 @@ async fn every_transcript_of_apps_limited_to_scopes_is_the_same_or_deviates_as_l
     replay(&common::start(Mode::Scoped).await, Mode::Scoped).await;
 }
 
-/// All of them with one MariaDB behind three processes.
+/// Replays all transcripts with one MariaDB behind three processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transcript_on_mariadb_is_the_same_or_deviates_as_listed() {
     let mariadb = MariaDb::start().await;
@@ -54,9 +54,9 @@ async fn every_transcript_on_mariadb_is_the_same_or_deviates_as_listed() {
     }
 }
 
-/// Replays what was recorded in a mode against a service that runs in it.
+/// Replays the recordings of a mode against a service that runs in this mode.
 async fn replay(running: &Running, mode: Mode) {
-    // One that gets lost is missed.
+    // The number of recordings, so that a lost one is noticed.
     let recorded = match mode {
         Mode::Development => 140,
         Mode::Gateway => 8,
@@ -83,7 +83,7 @@ async fn replay(running: &Running, mode: Mode) {
         .buffer_unordered(at_once())
         .collect()
         .await;
-    // By now a finish callback that must not come would have.
+    // An unwanted finish callback would have arrived by the end of this wait.
     tokio::time::sleep(Duration::from_secs(1)).await;
     for transcript in &all {
         let Some(outcome) = outcomes.get_mut(transcript.case.as_str()) else { continue };

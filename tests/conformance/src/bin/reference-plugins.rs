@@ -1,10 +1,10 @@
-//! Serves the reference's plugins, with the settings of the server; app id and secret are those of the
-//! recordings unless they are set. With BK_PLUGIN_CONFORMANCE_SCOPED the plugin limits an app to scopes, as some of the
-//! recordings do.
+//! Serves the reference's plugins, with the settings of the server. App id and secret default to those of the
+//! recordings. With BK_PLUGIN_CONFORMANCE_SCOPED the plugin limits an app to scopes, as in some of the
+//! recordings.
 
 use std::process::ExitCode;
 
-/// As the server's own binary has it: this one is measured, too.
+/// The same allocator as in the server's own binary, because this binary is measured too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

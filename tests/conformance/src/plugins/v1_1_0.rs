@@ -20,7 +20,7 @@ pub struct Inputs {
     float_field: f64,
     list_field: Vec<Value>,
     dict_field: JsonObject,
-    // Pydantic requires no value where any will do; in Rust that is for the author to say.
+    // Pydantic requires no value for a field of type Any; in Rust the author must say so.
     #[serde(default)]
     any_field: Value,
     #[serde(default)]
@@ -177,7 +177,7 @@ impl Plugin for FieldKinds {
     type Context = Context<Loose<Outputs>, (), ContextInputs>;
 
     async fn execute(&self, mut inputs: Inputs, cx: &mut Self::Context) -> Result<Next> {
-        // A default that the schema does not show.
+        // The default comes from a factory, so the schema does not show it.
         inputs.factory.get_or_insert_default();
         let types = types(&inputs);
         cx.outputs.set(Loose::new(json!({"echo": inputs, "types": types, "ctx": cx.data})));
@@ -185,7 +185,7 @@ impl Plugin for FieldKinds {
     }
 }
 
-/// What Python calls the types of the values.
+/// The values' types, by their names in Python.
 fn types(inputs: &Inputs) -> Value {
     fn option<T>(value: Option<&T>, name: &'static str) -> &'static str {
         value.map_or("NoneType", |_| name)

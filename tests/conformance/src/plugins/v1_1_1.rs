@@ -1,4 +1,4 @@
-//! Nothing is declared at all.
+//! Declares no fields at all.
 
 use bk_plugin_kit::prelude::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Inputs that forbid unknown fields, a context that keeps them, outputs that are not what they are said to be.
+//! Inputs that forbid unknown fields, a context that keeps them, outputs that do not match their schema.
 
 use bk_plugin_kit::prelude::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Polls so many times; storage and outputs grow.
+//! Polls the number of times in its inputs; storage and outputs grow.
 
 use std::time::Duration;
 

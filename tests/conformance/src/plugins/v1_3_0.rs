@@ -1,4 +1,4 @@
-//! Waits for so many callbacks; the URL and its id are in the outputs.
+//! Waits for the number of callbacks in its inputs; the URL and its id are in the outputs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Plugin for CallbackPlugin {
     }
 }
 
-/// Puts a callback where a test finds it before the step has ended.
+/// Writes a callback to a file, where a test finds it before the step has ended.
 fn hand_out(file: &str, callback: &Value) -> std::io::Result<()> {
     if file.is_empty() {
         return Ok(());

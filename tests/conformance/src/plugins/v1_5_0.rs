@@ -1,4 +1,4 @@
-//! Ends in an error nobody foresaw.
+//! Ends in an unexpected error.
 
 use bk_plugin_kit::prelude::*;
 use serde_json::json;

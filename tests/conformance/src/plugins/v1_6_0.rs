@@ -1,4 +1,4 @@
-//! Goes the way it is told, with a finish callback at the end.
+//! Follows the path in its inputs, and has a finish callback at the end.
 
 use bk_plugin_kit::PluginCallbackInfo;
 use bk_plugin_kit::prelude::*;
@@ -42,7 +42,7 @@ pub struct Storage {
     bad: Option<NoJson>,
 }
 
-/// What cannot be written as JSON.
+/// A value that cannot be written as JSON.
 #[derive(Deserialize)]
 pub struct NoJson;
 

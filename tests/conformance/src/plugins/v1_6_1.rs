@@ -1,4 +1,4 @@
-//! Wants `plugin_callback_info`, as the reference's README declares it.
+//! Requires `plugin_callback_info`, as the reference's README declares it.
 
 use bk_plugin_kit::PluginCallbackInfo;
 use bk_plugin_kit::prelude::*;

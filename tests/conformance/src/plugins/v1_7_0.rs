@@ -1,4 +1,4 @@
-//! Puts odd things into its storage or its outputs.
+//! Puts odd values into its storage or its outputs.
 
 use bk_plugin_kit::prelude::*;
 use serde_json::json;
@@ -33,7 +33,7 @@ impl Plugin for NonJson {
             cx.storage.insert("resumed".to_owned(), true.into());
             return Ok(Next::done());
         }
-        // What Python has no JSON for has one in Rust, but for the first.
+        // Rust has a JSON form for every kind but the first, also where Python has none.
         let bad = match inputs.kind.as_str() {
             "object" => serde_json::to_value(NoJson)?,
             "set" => json!([1]),

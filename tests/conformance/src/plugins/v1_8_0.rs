@@ -1,4 +1,4 @@
-//! Odds and ends.
+//! Various odd cases.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Plugin for Odd {
         match inputs.what.as_str() {
             "neg" => Ok(Next::poll(secs(0))),
             "float" => Ok(Next::poll(Duration::from_millis(500))),
-            // Who asks for both waits for the callback.
+            // A step that asks for both a poll and a callback waits for the callback.
             "poll_then_cb" | "cb_then_poll" => Ok(Next::callback()),
             "replace_outputs" => {
                 cx.outputs.set(Loose::new(json!({"replaced": true})));

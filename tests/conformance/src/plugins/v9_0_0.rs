@@ -1,4 +1,4 @@
-//! For measurements: polls so many times, and keeps when it was run.
+//! For measurements: polls the number of times in its inputs, and keeps the time of each run.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

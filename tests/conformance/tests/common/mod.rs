@@ -1,4 +1,4 @@
-//! A running service to call, and the tokens and JWTs to call it with.
+//! A running service, and the tokens and JWTs for calls to it.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::io::{BufRead as _, BufReader};
@@ -13,10 +13,10 @@ use ring::signature::{RSA_PKCS1_SHA512, RsaKeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// How a service is set up.
+/// The set-up of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// For development: a JWT is not asked for.
+    /// For development: requires no JWT.
     Development,
     /// Behind BlueKing's gateway.
     Gateway,
@@ -25,7 +25,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The variable with the URL of a service that runs in this mode.
+    /// The variable that may hold the URL of a running service in this mode.
     fn url_variable(self) -> &'static str {
         match self {
             Self::Development => "BK_PLUGIN_CONFORMANCE_URL",
@@ -53,7 +53,7 @@ impl Mode {
 
 /// A service with the reference's plugin.
 pub struct Running {
-    /// Everything before `/bk_plugin/`.
+    /// The URL up to `/bk_plugin/`.
     pub base_url: String,
     _process: Option<(Process, tempfile::TempDir)>,
 }
@@ -67,8 +67,9 @@ impl Drop for Process {
     }
 }
 
-/// Starts the service on a free port, with a SQLite file; or takes the service whose URL is in the mode's variable, which must have the app id and the secret of the recordings and, behind
-/// the gateway, its name `bp-demo` and the public key in `tests/fakes/apigw/data`.
+/// Starts the service on a free port, with a SQLite file. If the mode's variable is set, uses the service at
+/// its URL instead. That service must have the app id and the secret of the recordings and, behind the
+/// gateway, the gateway name `bp-demo` and the public key in `tests/fakes/apigw/data`.
 pub async fn start(mode: Mode) -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     if let Ok(url) = std::env::var(mode.url_variable()) {
@@ -108,7 +109,7 @@ fn start_process(store_url: &str, mode: Mode) -> Running {
             Some(format!("http://{}", address.split_once("/bk_plugin/")?.0))
         })
         .expect("the service says where it serves");
-    // A pipe nobody reads would stop the service.
+    // The service would block on a full pipe, so its output is read and dropped.
     std::thread::spawn(move || lines.for_each(drop));
     Running { base_url, _process: Some((process, folder)) }
 }
@@ -130,18 +131,18 @@ fn fernet() -> Fernet {
     Fernet::new(&URL_SAFE.encode(hex)).unwrap()
 }
 
-/// A callback token as the reference mints them, as if minted `age` seconds ago.
+/// Mints a callback token as the reference does, as if `age` seconds ago.
 pub fn mint_token(text: &str, age: u64) -> String {
     fernet().encrypt_at_time(text.as_bytes(), now() - age)
 }
 
-/// What a token of the recordings says; `None` if it is not one.
+/// The text in a token of the recordings; `None` if `token` is not such a token.
 pub fn open_token(token: &str) -> Option<String> {
     String::from_utf8(fernet().decrypt(token).ok()?).ok()
 }
 
-/// The same JWT with an expiry that is `seconds` from now, signed by the gateway of the tests. `None` if it is not a
-/// JWT.
+/// The same JWT with an expiry `seconds` from now, signed with the tests' gateway key. `None` if `jwt` is not
+/// a valid JWT.
 pub fn renewed_jwt(jwt: &str, seconds: i64) -> Option<String> {
     let mut parts = jwt.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let (header, claims, _) = (parts.next()??, parts.next()??, parts.next()?);
@@ -154,7 +155,7 @@ pub fn renewed_jwt(jwt: &str, seconds: i64) -> Option<String> {
     Some(signed_jwt(&header, &claims))
 }
 
-/// A JWT that is signed by the gateway of the tests, whatever algorithm its header names.
+/// A JWT signed with the tests' gateway key, whatever algorithm its header names.
 pub fn signed_jwt(header: &Value, claims: &Value) -> String {
     let message = jwt_message(header, claims);
     let key = RsaKeyPair::from_pkcs8(local_apigw::PRIVATE_KEY).unwrap();
@@ -163,7 +164,7 @@ pub fn signed_jwt(header: &Value, claims: &Value) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// What of a JWT is signed.
+/// The part of a JWT that the signature covers.
 pub fn jwt_message(header: &Value, claims: &Value) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     format!("{}.{}", part(header), part(claims))

@@ -1,4 +1,4 @@
-//! Whether an answer is the recorded one, but for what differs from run to run.
+//! Compares an answer with the recorded one, except for values that differ from run to run.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-/// What stands in this run for what was recorded: ids, tokens, JWTs.
+/// This run's ids, tokens and JWTs for the recorded ones.
 #[derive(Clone, Default)]
 pub(crate) struct Names(HashMap<String, String>);
 
 impl Names {
-    /// `text` with everything in it that has another name in this run under that name.
+    /// Replaces all recorded names in `text` by those of this run.
     pub(crate) fn apply(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (recorded, live)| text.replace(recorded, live))
     }
@@ -29,7 +29,8 @@ impl Names {
         self.0.insert(recorded.to_owned(), live.to_owned());
     }
 
-    /// Takes `live` as the name of `recorded` from now on, unless either has another already.
+    /// Records `live` as this run's name for `recorded`. Returns `false` if either already has another
+    /// counterpart.
     fn learn(&mut self, recorded: &str, live: &str) -> bool {
         if let Some(known) = self.0.get(recorded) {
             return known == live;
@@ -42,14 +43,14 @@ impl Names {
     }
 }
 
-/// Words that are the reference's; what follows them is ours.
+/// Beginnings of messages that must equal the reference's; the rest of the message may differ.
 const PREFIXES: [&str; 4] =
     ["invalid token", "callback fail", "404 error: ", "unknow error, please contact plugin developers: "];
 
-/// Words of the reference that are followed by the fields that are wrong.
+/// Beginnings of the reference's messages that go on with the names of invalid fields.
 const VALIDATION: [&str; 3] = ["inputs validation error: ", "context validation error: ", "输入不合法: "];
 
-/// Adds to `found` what is not the same.
+/// Adds the differences to `found`.
 pub(super) fn compare(recorded: &Value, live: &Value, names: &mut Names, at: &str, found: &mut Vec<String>) {
     match (recorded, live) {
         (Value::String(recorded), Value::String(live)) => {
@@ -101,7 +102,7 @@ fn same_text(recorded: &str, live: &str, names: &mut Names, at: &str) -> bool {
         return names.is_live(live);
     }
     if at.ends_with(".auth_info") {
-        // JSON as text: however it is spaced.
+        // JSON as text: spacing does not matter.
         return json_of(recorded).is_some() && json_of(recorded) == json_of(live);
     }
     match at {
@@ -119,8 +120,8 @@ fn same_text(recorded: &str, live: &str, names: &mut Names, at: &str) -> bool {
         })
 }
 
-/// The fields that a message of the reference names: at the start of a line as pydantic, or in quotes before a
-/// colon as Django REST framework.
+/// The fields that a message of the reference names: at the start of a line (pydantic), or in quotes before a
+/// colon (Django REST framework).
 fn fields(message: &str) -> Vec<&str> {
     let pydantic =
         message.lines().skip(1).filter(|line| !line.starts_with(' ')).flat_map(|line| line.split(" -> "));
@@ -131,7 +132,7 @@ fn fields(message: &str) -> Vec<&str> {
     pydantic.chain(django).filter(|field| *field != "non_field_errors").collect()
 }
 
-/// Whether what the plugin logged itself is there; what the framework says around it is its own.
+/// Whether the plugin's own log lines are the same. The framework's lines around them may differ.
 fn same_log(recorded: &str, live: &str) -> bool {
     recorded.lines().filter(|line| !line.contains('[')).all(|line| live.lines().any(|ours| ours == line))
 }
@@ -144,7 +145,7 @@ fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// The time that a text is, if it is `YYYY-MM-DD HH:MM:SS`.
+/// Parses a text of the form `YYYY-MM-DD HH:MM:SS`.
 fn time(text: &str) -> Option<DateTime> {
     let shape = text.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte });
     if !shape.eq(*b"0000-00-00 00:00:00") {
@@ -153,7 +154,7 @@ fn time(text: &str) -> Option<DateTime> {
     text.parse().ok()
 }
 
-/// Whether it is about now in Asia/Shanghai, which is the zone of times unless TZ says otherwise.
+/// Whether the time is about now in Asia/Shanghai, the default time zone (the variable TZ sets another).
 fn is_now(time: DateTime) -> bool {
     let shanghai = TimeZone::fixed(jiff::tz::offset(8)).to_datetime(Timestamp::now());
     (shanghai - time).total(jiff::Unit::Second).is_ok_and(|seconds| seconds.abs() < 600.0)

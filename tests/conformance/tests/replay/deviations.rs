@@ -1,4 +1,5 @@
-//! Every answer that is not the reference's, and what it is instead. `DEVIATIONS.md` says why, by number.
+//! Every answer that differs from the reference's, with a check of the new answer. `DEVIATIONS.md` gives the
+//! reasons, by number.
 
 use std::fmt;
 
@@ -9,13 +10,13 @@ use super::transcript::Answer;
 /// Why an answer differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
-    /// A deviation by its number.
+    /// The deviation with this number.
     Number(u8),
-    /// The recorder's set-up showed, not the reference.
+    /// The recorded answer comes from the recorder's set-up, not from the reference.
     Recorder,
-    /// The reference says nothing where a caller needs words.
+    /// The reference gives no message where a caller needs one.
     Words,
-    /// The interface leaves it open.
+    /// The interface leaves the behaviour open.
     Open,
 }
 
@@ -24,18 +25,18 @@ pub(crate) struct Deviation {
     pub(crate) case: &'static str,
     step: usize,
     pub(crate) why: Why,
-    /// In words.
+    /// The reference's answer, in words.
     pub(super) differs: &'static str,
     pub(super) instead: Instead,
 }
 
-/// What is answered instead.
+/// The answer that is expected instead.
 pub(super) enum Instead {
-    /// What another case recorded in its first step.
+    /// The answer that another case recorded in its first step.
     Like(&'static str),
     /// An error in the envelope.
     Envelope(u16),
-    /// 200 and a body that is right.
+    /// 200 and a body that passes the check.
     Json(fn(&Value) -> bool),
 }
 
@@ -50,7 +51,7 @@ const fn at_step(step: usize, deviation: Deviation) -> Deviation {
     Deviation { step, ..deviation }
 }
 
-/// All of them but for finish callbacks.
+/// All deviations but those of finish callbacks.
 pub(crate) const DEVIATIONS: &[Deviation] = &[
     deviation("callback_no_slash_get", Number(1), "301 to the path with a slash", Envelope(405)),
     deviation("detail_slash", Number(1), "404 with a slash", Like("detail_1.0.0")),
@@ -116,7 +117,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     deviation("scope_prod.scope_denied_type", Number(2), "{\"detail\": ...}", Envelope(403)),
     deviation("scope_prod.scope_denied_unverified_app", Number(5), "200", Envelope(403)),
     deviation("scope_prod.scope_denied_value", Number(2), "{\"detail\": ...}", Envelope(403)),
-    // What its route shows of itself is bkoauth's, and that it was not installed there.
+    // The recorded answer reflects bkoauth, a library of the reference that was not installed there.
     deviation(
         "scope_prod.scope_dispatch_allowed",
         Recorder,
@@ -134,7 +135,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     //
     deviation("invoke_large_3MB", Number(7), "400 and a traceback", Envelope(413)),
     //
-    // Its log table holds three bytes a character at most, so the recorder's plugin fails when it logs an
+    // The recorder's log table holds at most three bytes a character, so its plugin fails when it logs an
     // emoji. Behind the gateway, without that table, the reference succeeds.
     deviation(
         "invoke_ok_unicode",
@@ -164,7 +165,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     ),
 ];
 
-/// Those of finish callbacks: case, why, what differs.
+/// The deviations of finish callbacks: case, reason, difference.
 pub(crate) const FINISH_DEVIATIONS: &[(&str, Why, &str)] =
     &[("finish_redirect", Open, "a redirect is followed as a GET without a body")];
 
@@ -172,7 +173,7 @@ pub(super) fn of(case: &str, step: usize) -> Option<&'static Deviation> {
     DEVIATIONS.iter().find(|deviation| deviation.case == case && deviation.step == step)
 }
 
-/// Why an answer is not an error in the envelope.
+/// Checks that an answer is an error in the envelope, with this status; returns the differences.
 pub(super) fn envelope(answer: &Answer, status: u16) -> Vec<String> {
     let body = &answer.body;
     let right = answer.status == status

@@ -19,19 +19,19 @@ use self::compare::compare;
 use self::deviations::Deviation;
 use self::transcript::{Answer, Request, Response};
 
-/// How long a state that comes by itself is waited for.
+/// The longest wait for a state that comes without a request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What came of replaying one transcript.
+/// The result of replaying one transcript.
 pub(crate) enum Outcome {
     Same,
-    /// It differs as it should, for these reasons.
+    /// It differs as listed, for these reasons.
     Deviates(Vec<Why>),
-    /// What differs and should not.
+    /// It differs where it should not: the differences.
     Differs(Vec<String>),
 }
 
-/// What the service and the receiver of finish callbacks are to the replay.
+/// The service and the receiver of finish callbacks that a replay uses.
 pub(crate) struct Replay<'a> {
     pub(crate) base_url: &'a str,
     pub(crate) client: &'a reqwest::Client,
@@ -64,7 +64,7 @@ impl Replay<'_> {
                     let what =
                         |text| format!("step {index}, {} {}: {text}", request.method, request.shown_path());
                     differences.extend(found.into_iter().map(what));
-                    // Later steps would only say the same again.
+                    // Later steps would only repeat the difference.
                     break;
                 }
             }
@@ -92,7 +92,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Whether an answer is as recorded or, where a deviation is listed, as it is to be instead.
+    /// Compares an answer with the recorded one or, where a deviation is listed, with the expected one.
     fn judge(
         &self,
         recorded: &Response,
@@ -145,7 +145,7 @@ fn differences(recorded: &Response, answer: &Answer, names: &mut Names) -> Vec<S
     found
 }
 
-/// Whether the finish callbacks of a transcript arrived as recorded; `None` if it recorded none.
+/// Checks that the finish callbacks of a transcript arrived as recorded. `None` if none were recorded.
 pub(crate) async fn finish_callbacks(
     transcript: &Transcript,
     receiver: &Receiver,
@@ -157,7 +157,7 @@ pub(crate) async fn finish_callbacks(
         let got = receiver.at(&path);
         return Some(if got.is_empty() { Ok(None) } else { Err(format!("finish callback sent: {got:?}")) });
     }
-    // Whether it is sent once more after a failure is promised; how often in all is not.
+    // The framework promises that a failed finish callback is sent again, but not how often.
     let failed_before =
         path.starts_with("/500/") || path.starts_with("/false/") || path.starts_with("/once500/");
     let least = if failed_before { 2 } else { 1 };
@@ -178,7 +178,7 @@ pub(crate) async fn finish_callbacks(
     let Some((_, why, _)) = FINISH_DEVIATIONS.iter().find(|(case, ..)| *case == transcript.case) else {
         return Some(Ok(None));
     };
-    // The only one there is: redirects are not followed.
+    // The only deviation of finish callbacks: redirects are not followed.
     let followed = receiver.at(Receiver::REDIRECTED);
     Some(if followed.is_empty() { Ok(Some(*why)) } else { Err(format!("redirect followed: {followed:?}")) })
 }

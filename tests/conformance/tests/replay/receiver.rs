@@ -1,4 +1,4 @@
-//! Receives finish callbacks, and answers as the recorder's receiver did.
+//! A receiver of finish callbacks that answers as the recorder's receiver did.
 
 use std::sync::{Arc, Mutex};
 
@@ -28,10 +28,10 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Where a redirect leads.
+    /// The target of a redirect.
     pub(super) const REDIRECTED: &str = "/ok/after-redirect";
 
-    /// Receives on a free port.
+    /// Starts a receiver on a free port.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}", listener.local_addr().unwrap());
@@ -45,7 +45,7 @@ impl Receiver {
         &self.base_url
     }
 
-    /// What was received at a path.
+    /// The posts that were received at a path.
     pub(super) fn at(&self, path: &str) -> Vec<Post> {
         self.posts.lock().unwrap().iter().filter(|post| post.path == path).cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! What was recorded, and how it is sent again.
+//! The recordings, and how their requests are sent again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::common::{Mode, mint_token, open_token, renewed_jwt};
 /// The recorder's own receiver of finish callbacks.
 const RECORDED_RECEIVER: &str = "http://127.0.0.1:33821";
 
-/// What the recorder left out of a request that it had sent.
+/// Cookies that the recorder sent and did not record, by case.
 const COOKIES: &[(&str, &str)] = &[("plugin_api_echo_get", "bk_token=tok123")];
 
 /// The recording of one case.
@@ -50,7 +50,7 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     #[serde(default)]
     pub(crate) content_type: Option<String>,
-    /// The text if it is not JSON.
+    /// A body that is not JSON is a string here.
     pub(crate) body: Value,
 }
 
@@ -60,13 +60,13 @@ pub(crate) struct Received {
     pub(crate) body: String,
 }
 
-/// What the service answered.
+/// An answer of the service.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// 0 if there was none.
+    /// 0 if there was no answer.
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
-    /// The text if it is not JSON.
+    /// A body that is not JSON is a string here.
     pub(crate) body: Value,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn read_all(folder: &Path) -> Vec<Transcript> {
 }
 
 impl Transcript {
-    /// How the reference was set up when it was recorded.
+    /// The reference's set-up during the recording.
     pub(crate) fn mode(&self) -> Mode {
         match self.case.split_once('.') {
             Some(("prod", _)) => Mode::Gateway,
@@ -93,7 +93,7 @@ impl Transcript {
         }
     }
 
-    /// Where the receiver was to hear of the end.
+    /// The path at the receiver to which the finish callback is sent.
     pub(super) fn finish_callback_path(&self) -> Option<String> {
         let received = self.finish_callback_received.first().map(|received| received.path.clone());
         received.or_else(|| {
@@ -105,7 +105,7 @@ impl Transcript {
 }
 
 impl Request {
-    /// The request with what differs from run to run in place of what was recorded.
+    /// The request with this run's ids, tokens and JWTs in place of the recorded ones.
     pub(super) fn renewed(&self, case: &str, names: &mut Names, receiver: &Receiver) -> Self {
         let mut request = self.clone();
         request.headers.remove("Content-Length");
@@ -132,13 +132,13 @@ impl Request {
         self.method == "GET" && (self.path.contains("/schedule/") || self.path.contains("/logs/"))
     }
 
-    /// The path without what is too long to read.
+    /// The path, with long parts shortened for printing.
     pub(super) fn shown_path(&self) -> String {
         self.path.chars().take(60).collect()
     }
 }
 
-/// A token that the recorder minted itself is minted anew for the invocation that runs.
+/// Mints a new token for the running invocation in place of one that the recorder minted itself.
 fn renew_token(case: &str, path: &str, names: &mut Names) {
     let Some((_, token)) = path.split_once("/callback/") else { return };
     let token = token.trim_end_matches('/');
@@ -146,14 +146,15 @@ fn renew_token(case: &str, path: &str, names: &mut Names) {
         return;
     }
     if let Some(text) = open_token(token) {
-        // A fresh token may be early, and is kept (deviation 3); an old one shows that there is no invocation.
+        // A callback with a fresh token may be early, and is kept (deviation 3); an old token proves that
+        // there is no invocation.
         let age = if case == "callback_unknown_trace" { 3600 } else { 0 };
         let renewed = mint_token(&names.apply(&text), age);
         names.set(token, &renewed);
     }
 }
 
-/// A body that was cut short in the recording (`...xxx…[3000059 chars]`), as long as it was.
+/// Restores the full length of a body that was shortened in the recording (`...xxx…[3000059 chars]`).
 fn whole(body: &str) -> String {
     let Some((start, rest)) = body.split_once('…') else { return body.to_owned() };
     let Some(length) = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(" chars]")) else {
