@@ -1,4 +1,4 @@
-//! Staging the functions, deploying the template, and asking the AWS CLI.
+//! Stages the functions, deploys the template, and calls the AWS CLI.
 
 use std::fmt;
 use std::fs;
@@ -10,7 +10,7 @@ use tokio::process::Command;
 const STACK: &str = "bk-plugin-e2e";
 const FUNCTIONS: [&str; 4] = ["invoke", "callback", "poll-tick", "meta"];
 
-/// Small numbers, so that what takes minutes there takes seconds here.
+/// Template parameters with small values, so that waits of minutes in production take seconds here.
 const PARAMETERS: [&str; 7] = [
     "StepTimeLimit=20",
     "LongestDelay=2",
@@ -21,13 +21,13 @@ const PARAMETERS: [&str; 7] = [
     "ThrottleRate=1000",
 ];
 
-/// The plugin, deployed.
+/// The deployed plugin.
 pub(crate) struct Deployment {
     root: PathBuf,
     url: String,
 }
 
-/// What came of the transcripts.
+/// The result of replaying the transcripts.
 pub(crate) struct Transcripts {
     pub(crate) passed: bool,
     told: String,
@@ -40,7 +40,7 @@ impl fmt::Display for Transcripts {
 }
 
 impl Deployment {
-    /// Makes the secret: that of the recordings.
+    /// Creates the secret, with the value in the recordings.
     pub(crate) async fn new(root: PathBuf) -> Self {
         let secret = format!(r#"{{"BKPAAS_APP_SECRET": "{}"}}"#, conformance::APP_SECRET);
         let name = format!("bk-plugin/{STACK}");
@@ -50,12 +50,12 @@ impl Deployment {
 
     /// Deploys the plugin of the transcripts.
     pub(crate) async fn first(&mut self) {
-        // Of an earlier run.
+        // Removes the files of an earlier run.
         let _ = fs::remove_dir_all(self.root.join("target/e2e"));
         self.url = self.deploy(&[]).await;
     }
 
-    /// Deploys once more: other code, other settings.
+    /// Deploys again, with other code and other settings.
     pub(crate) async fn second(&self) {
         for function in FUNCTIONS {
             fs::write(self.staged(function).with_file_name(e2e::SECOND), "").unwrap();
@@ -63,7 +63,7 @@ impl Deployment {
         self.deploy(&["SchedulePersistentDays=7"]).await;
     }
 
-    /// Everything before `/bk_plugin/`.
+    /// The URL up to `/bk_plugin/`.
     pub(crate) fn base_url(&self) -> &str {
         self.url.trim_end_matches('/').trim_end_matches("/bk_plugin")
     }
@@ -72,12 +72,12 @@ impl Deployment {
         self.root.join("target/e2e").join(function).join("bootstrap")
     }
 
-    /// The plugin's address.
+    /// Deploys, and returns the plugin's address.
     async fn deploy(&self, parameters: &[&str]) -> String {
         for function in FUNCTIONS {
             let (built, staged) = (built(function), self.staged(function));
             fs::create_dir_all(staged.parent().unwrap()).unwrap();
-            // Without what debuggers read, a tenth is to be packed.
+            // Without debug information a binary has a tenth of its size, and packs faster.
             let stripped = Command::new("strip").arg("-o").args([&staged, &built]).status().await.unwrap();
             assert!(stripped.success(), "strip {}", built.display());
         }
@@ -88,7 +88,7 @@ impl Deployment {
         String::from_utf8(output.stdout).unwrap().lines().last().unwrap().trim().to_owned()
     }
 
-    /// Replays the transcripts that make sense here, through API Gateway.
+    /// Replays the transcripts that apply to Lambda, through API Gateway.
     pub(crate) async fn replay_transcripts(&self) -> Transcripts {
         let output = Command::new("cargo")
             .args([
@@ -120,7 +120,7 @@ impl Deployment {
         ["QueueUrl", "DeadLetterQueueUrl"].map(|key| output(&outputs, key))
     }
 
-    /// Lines of the log of `poll-tick` with this text, about this invocation.
+    /// Counts the lines with this text about this invocation in the log of `poll-tick`.
     pub(crate) async fn logged(&self, text: &str, trace_id: &str) -> usize {
         let group = format!("/aws/lambda/{}", output(&self.outputs().await, "PollTickFunctionName"));
         let lines = aws(&[
@@ -157,14 +157,14 @@ fn output(outputs: &str, key: &str) -> String {
     line.unwrap_or_else(|| panic!("the stack has no output {key}: {outputs}")).trim().to_owned()
 }
 
-/// What the AWS CLI prints.
+/// Runs the AWS CLI, and returns its output.
 async fn aws(arguments: &[&str]) -> String {
     let output = Command::new("aws").args(arguments).stderr(Stdio::inherit()).output().await.unwrap();
     assert!(output.status.success(), "aws {}", arguments[..2].join(" "));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The function beside this program.
+/// The path of a function's binary, beside this program.
 fn built(function: &str) -> PathBuf {
     let folder = std::env::current_exe().unwrap().parent().map(Path::to_owned).unwrap();
     let binary = folder.join(format!("e2e-{function}"));

@@ -1,9 +1,10 @@
-//! The plugin that the end-to-end tests deploy: that of the transcripts, and in its second deployment one version
-//! more, whose steps kill the function.
+//! The plugin that the end-to-end tests deploy: the plugin of the transcripts. Its second deployment has one
+//! more version, whose second step kills the function.
 
 use bk_plugin_kit::prelude::*;
 
-/// What the functions serve. The second deployment has a file beside its binary, so that one build makes both.
+/// The project that the functions serve. A file beside the binary marks the second deployment, so that both
+/// use the same build.
 pub fn project() -> Project {
     let second = std::env::current_exe().is_ok_and(|binary| binary.with_file_name(SECOND).exists());
     if second { conformance::project().version(Dying) } else { conformance::project() }
@@ -21,7 +22,7 @@ pub struct DyingInputs {
     times: usize,
 }
 
-/// 10.0.0: its second step kills the process, so many times.
+/// 10.0.0: its second step kills the process, as many times as the inputs say.
 pub struct Dying;
 
 impl Plugin for Dying {

@@ -1,7 +1,8 @@
 //! Deploys the template to an AWS emulator and calls the plugin from outside, through API Gateway.
 //!
-//! It is run by `infra/aws-emulator.sh`, which starts the emulator and has the tools on the path; `just e2e` does all
-//! of it. The functions are the ones of `target/debug`: what is looked at here is whether they work, not how fast.
+//! `infra/aws-emulator.sh` runs it: the script starts the emulator and has the tools on the path. `just e2e`
+//! does all of it. The functions come from `target/debug`, because the tests check that they work, not how
+//! fast.
 #![allow(clippy::unwrap_used, reason = "a scenario that panics has failed, which is what is wanted")]
 #![allow(clippy::print_stdout, reason = "what was done is told")]
 

@@ -1,4 +1,4 @@
-//! The plugin as a caller sees it.
+//! A caller of the deployed plugin.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,8 @@ use bk_plugin_core::ids::{CallbackId, TraceId};
 use bk_plugin_engine::callback_token::CallbackKeys;
 use serde_json::{Value, json};
 
-/// How long a state that comes by itself is waited for: the emulator runs one event at a time.
+/// The longest wait for a state that comes without a request. It is long because the emulator runs one event
+/// at a time.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Calls the plugin.
@@ -35,7 +36,7 @@ impl Plugin {
         answer(sent.map_err(|error| format!("{path}: {error:?}"))?).await
     }
 
-    /// Begins an invocation that does not end at once: its trace_id.
+    /// Begins an invocation that does not end at once, and returns its trace_id.
     pub(crate) async fn invoke(
         &self,
         version: &str,
@@ -51,7 +52,7 @@ impl Plugin {
         Ok(answer["trace_id"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// `schedule`'s data.
+    /// Calls `schedule`, and returns the data of its answer.
     pub(crate) async fn schedule(&self, trace_id: &str) -> Result<Value, String> {
         let (status, answer) = self.get(&format!("bk_plugin/schedule/{trace_id}")).await?;
         if status != 200 {
@@ -60,7 +61,7 @@ impl Plugin {
         Ok(answer["data"].clone())
     }
 
-    /// Waits until the invocation is in `state` and as `fits` says.
+    /// Waits until the invocation is in `state` and its data satisfies `fits`.
     pub(crate) async fn until(
         &self,
         trace_id: &str,
@@ -81,7 +82,7 @@ impl Plugin {
         }
     }
 
-    /// Calls back an invocation with a token of its own.
+    /// Calls back an invocation, with a token minted by the test.
     pub(crate) async fn call_back(&self, trace_id: &str, data: &Value) -> Result<(u16, Value), String> {
         let keys = CallbackKeys::new(conformance::APP_SECRET, &[], Duration::from_hours(1)).unwrap();
         let trace_id = TraceId::parse(trace_id).map_err(|error| error.to_string())?;

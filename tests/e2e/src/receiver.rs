@@ -1,4 +1,4 @@
-//! Receives finish callbacks.
+//! A receiver of finish callbacks.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use tokio::net::TcpListener;
 
-/// A calling system that is told of the end.
+/// A calling system that receives finish callbacks.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     base_url: String,
@@ -28,13 +28,13 @@ impl Receiver {
         Self { base_url, paths }
     }
 
-    /// The context of a call that wants to be told at `path`.
+    /// The context of an invocation that posts its finish callback to `path`.
     pub(crate) fn context(&self, path: &str) -> serde_json::Value {
         let url = format!("{}{path}", self.base_url);
         serde_json::json!({ "plugin_callback_info": { "url": url, "data": { "from": "e2e" } } })
     }
 
-    /// How often it was told at `path`.
+    /// Number of finish callbacks received at `path`.
     pub(crate) fn count(&self, path: &str) -> usize {
         self.paths.lock().unwrap().iter().filter(|told| *told == path).count()
     }

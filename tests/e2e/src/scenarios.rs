@@ -1,4 +1,4 @@
-//! What is tried with the deployed plugin.
+//! The scenarios for the deployed plugin.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::deployment::Deployment;
 use crate::plugin::Plugin;
 use crate::receiver::Receiver;
 
-/// A scenario that was run.
+/// A scenario and its result.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) outcome: Outcome,
@@ -20,19 +20,19 @@ pub(crate) struct Scenario {
 
 type Outcome = Result<(), String>;
 
-/// Invocations that are in flight while the plugin is deployed once more.
+/// Invocations that are in flight during the second deployment.
 pub(crate) struct InFlight {
     polling: String,
     waiting: String,
 }
 
-/// The deployed plugin, and what calls it.
+/// The deployed plugin, with its caller and the receiver of its finish callbacks.
 pub(crate) struct World<'a> {
     deployment: &'a Deployment,
     plugin: Plugin,
     receiver: Receiver,
     queue: aws_sdk_sqs::Client,
-    /// Of wake-ups, and of dead letters.
+    /// The URLs of the queue of wake-ups and of its dead-letter queue.
     queue_urls: [String; 2],
     folder: PathBuf,
 }
@@ -53,14 +53,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Begins what is to be in flight.
+    /// Begins the invocations that are in flight during the second deployment.
     pub(crate) async fn begin(&self) -> InFlight {
         let polling = self.plugin.invoke("1.2.0", json!({ "times": 15, "interval": 2 }), executor()).await;
         let waiting = self.plugin.invoke("1.6.0", json!({ "path": "callback,end" }), executor()).await;
         InFlight { polling: polling.unwrap(), waiting: waiting.unwrap() }
     }
 
-    /// Runs all, most at the same time, for most of each is waiting.
+    /// Runs all scenarios, most of them at the same time, because they mostly wait.
     pub(crate) async fn scenarios(&self, in_flight: InFlight) -> Vec<Scenario> {
         let together: Vec<(&'static str, BoxFuture<'_, Outcome>)> = vec![
             ("meta, detail and the documents", Box::pin(self.documents())),
@@ -130,7 +130,7 @@ impl<'a> World<'a> {
         let (status, late) = self.plugin.call_back(&trace_id, &json!("late")).await?;
         expect(status == 400 && late["result"] == false, &late)?;
         let forged = self.plugin.call_back(&"0".repeat(32), &json!(1)).await?;
-        // Nobody knows whether its first step is still to be written: it is kept as if it were.
+        // The first step of this invocation could still be on its way, so the callback is kept.
         expect(forged.0 == 200, &forged.1)
     }
 
@@ -142,7 +142,8 @@ impl<'a> World<'a> {
     }
 
     async fn told(&self, path: &str) -> Outcome {
-        // It may share batches with what kills the function, and then waits for the visibility time-out.
+        // The message may share a batch with one that kills the function, and then waits for the visibility
+        // time-out.
         for _ in 0..360 {
             if self.receiver.count(path) > 0 {
                 return Ok(());
@@ -199,7 +200,8 @@ impl<'a> World<'a> {
         expect(hops >= 4, &json!({ "hops": hops }))
     }
 
-    /// What waits for a record that never comes is dropped after a bound: a lease, and a minute and a bit.
+    /// A message for a record that never comes is dropped after a limit: the length of a lease and a little
+    /// over a minute.
     async fn nothing_is_left(&self) -> Outcome {
         for _ in 0..90 {
             if self.left().await?.is_empty() {
@@ -210,7 +212,7 @@ impl<'a> World<'a> {
         Err(self.left().await?.join(", "))
     }
 
-    /// What is in the queues, those messages included that are delayed or being handled.
+    /// The contents of the queues, including messages that are delayed or in flight.
     async fn left(&self) -> Result<Vec<String>, String> {
         let mut left = Vec::new();
         for url in &self.queue_urls {

@@ -1,5 +1,6 @@
-//! Tables and queues of an AWS emulator that runs as a process of its own: `infra/aws-emulator.sh` starts one and says
-//! where it is. `just wire` runs the tests with it; without it they fail, and say so.
+//! Tables and queues of an AWS emulator that runs as a process of its own. `infra/aws-emulator.sh` starts one
+//! and sets its address. `just wire` runs the tests with it. Without it they fail with a message that says
+//! so.
 #![allow(clippy::missing_panics_doc, reason = "a test without an emulator has failed")]
 
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// The one that `AWS_ENDPOINT_URL` leads to.
+    /// The emulator at `AWS_ENDPOINT_URL`.
     pub fn new() -> Self {
         assert!(
             std::env::var("AWS_ENDPOINT_URL")
@@ -33,7 +34,7 @@ impl Emulator {
         }
     }
 
-    /// A new table.
+    /// Creates a new table.
     pub async fn table(&self) -> DynamoDbTable {
         let (client, name) = (self.clients.dynamodb(), format!("invocations-{}", TraceId::random()));
         let attribute = AttributeDefinition::builder()
@@ -60,7 +61,7 @@ impl Emulator {
         }
     }
 
-    /// The URL of a new queue.
+    /// Creates a new queue, and returns its URL.
     pub async fn queue(&self, visibility_timeout: Duration) -> String {
         let created = self
             .clients
@@ -79,7 +80,7 @@ impl Emulator {
         SqsQueue::new(self.clients.sqs(), url, longest_delay)
     }
 
-    /// A client of its own.
+    /// A new SQS client.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         self.clients.sqs()
     }

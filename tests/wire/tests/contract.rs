@@ -10,8 +10,8 @@ use bk_plugin_core::table::Table;
 use contract::{QueueStore, TableStore};
 use wire::Emulator;
 
-/// The emulator goes by the machine's clock: waiting for it is really waiting. Longer than the delays that the cases
-/// wait for, and than a case takes that receives a hundred messages one after the other.
+/// Longer than the delays that the cases wait for, and longer than the case that receives a hundred messages
+/// one by one. The emulator uses the machine's clock, so every wait takes real time.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(15);
 
 struct OverTheWire {
@@ -53,7 +53,7 @@ impl QueueStore for OverTheWire {
     }
 
     async fn advance(&self, duration: Duration) {
-        // A little more: the emulator looks at its clock when it is asked.
+        // A little longer, because the emulator reads its clock only when it handles a request.
         tokio::time::sleep(duration + Duration::from_millis(300)).await;
     }
 

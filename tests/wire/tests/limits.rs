@@ -1,4 +1,4 @@
-//! Limits of AWS that emulators do not keep to: they are looked at in our own code.
+//! Limits of AWS that emulators do not enforce, so these tests check that our own code keeps to them.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 use std::time::Duration;
@@ -21,7 +21,8 @@ fn finish() -> Finish {
     Finish::first(TraceId::random())
 }
 
-/// A delay of more than 900 seconds is cut: the message comes too early and is sent on.
+/// A delay of more than 900 seconds is shortened to 900: the message comes too early, and its receiver sends
+/// it on.
 #[tokio::test]
 async fn a_delay_is_never_longer_than_sqs_takes() {
     let emulator = Emulator::new();
@@ -62,7 +63,7 @@ async fn an_item_over_the_limit_says_its_size() {
     let table = Emulator::new().table().await;
     let mut record = Record::stub(TraceId::random(), Timestamp::from_millis(1_800_000_000_000));
     record.state = State::Poll;
-    // Random, so that compression does not help.
+    // Random text, so that compression does not help.
     let text: String = (0..LARGEST_ITEM / 16).map(|_| TraceId::random().to_string()).collect();
     record.inputs.insert("text".to_owned(), text.into());
     let error = table.create(&record, None).await.unwrap_err();
