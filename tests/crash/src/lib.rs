@@ -16,7 +16,7 @@ pub fn project() -> Project {
         .version(Dying)
 }
 
-/// Adds a line to the journal in one write, so that lines of several steps do not mix.
+/// Adds a line to the journal in a single write, so that lines of several steps do not mix.
 fn note(journal: &str, line: &str) -> Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(journal)?;
     file.write_all(format!("{line}\n").as_bytes())?;
@@ -35,7 +35,7 @@ pub struct PollingInputs {
     work: u64,
 }
 
-/// 1.0.0: polls, noting each step before its work.
+/// 1.0.0: polls, and notes each step in the journal before the step's work.
 pub struct Polling;
 
 impl Plugin for Polling {
@@ -54,7 +54,7 @@ impl Plugin for Polling {
     }
 }
 
-/// 1.0.0assistant: [`Polling`] under a number as published Python plugins have it.
+/// 1.0.0assistant: [`Polling`] with a version number of the form that published Python plugins use.
 pub struct Assistant;
 
 impl Plugin for Assistant {
@@ -119,7 +119,7 @@ impl Plugin for Dying {
 
     async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
         match cx.event() {
-            // Not before the caller has its answer.
+            // The process must not die before the caller has its answer.
             Event::Invoked => Ok(Next::poll(Duration::from_millis(500))),
             _ => std::process::abort(),
         }

@@ -17,11 +17,11 @@ use tokio::task::JoinHandle;
 const POLLING: usize = 2000;
 const TIMES: u32 = 5;
 const CALLED: usize = 500;
-/// The bodies that each of the others is called with; it ends with the last.
+/// The bodies of the callbacks for each invocation of the second kind; the last one ends it.
 const CALLS: [&str; 3] = ["one", "two", "end"];
 const CALLERS: usize = 16;
 
-/// Callers of all servers, which try the next one when one does not answer well.
+/// Callers of all servers. They try the next server when one does not answer with 200.
 #[derive(Clone)]
 struct Callers {
     client: reqwest::Client,
@@ -29,8 +29,8 @@ struct Callers {
 }
 
 impl Callers {
-    /// Asks one server after the other until one answers with 200. A callback whose answer was lost may have ended
-    /// its invocation, which then takes no more: 400.
+    /// Asks one server after the other until one answers with 200. A callback whose answer was lost may have
+    /// ended its invocation; the repeated call is then answered with 400, which counts as success.
     async fn ask(&self, first: usize, path: &str, body: Option<&Value>) -> Value {
         let deadline = Instant::now() + Duration::from_mins(2);
         for (tried, port) in self.ports.iter().cycle().skip(first % self.ports.len()).enumerate() {
@@ -52,7 +52,7 @@ impl Callers {
         unreachable!("the servers are gone through without end")
     }
 
-    /// Does something for each number, a few at a time, in tasks of their own.
+    /// Runs a task for each number, a few at a time.
     fn each<T, F>(
         &self,
         count: usize,
@@ -82,7 +82,7 @@ impl Callers {
         self.ask(number, &format!("/bk_plugin/invoke/{version}"), Some(&body)).await
     }
 
-    /// What `schedule` says at the end.
+    /// Waits until the invocation is finished, and returns the data of `schedule`.
     async fn finished(self, trace_id: String) -> Value {
         let deadline = Instant::now() + Duration::from_mins(3);
         loop {
@@ -107,7 +107,7 @@ async fn three_servers_survive_restarts_of_their_database_and_kills() {
     let variables = [
         ("BK_PLUGIN_STORE_URL", url.as_str()),
         ("BKPAAS_APP_SECRET", "a secret that all of them know"),
-        // What a killed process held is free after this and 35 s.
+        // A killed process' leases expire after this time and 35 s.
         ("BK_PLUGIN_STEP_TIME_LIMIT", "1"),
         ("BK_PLUGIN_LOG", "warn"),
     ];
@@ -131,7 +131,7 @@ async fn three_servers_survive_restarts_of_their_database_and_kills() {
     let called = callers.each(CALLED, |callers, number| async move {
         let invoked = callers.clone().invoke(number, "2.0.0", json!({})).await;
         let url = text(&invoked["data"]["outputs"]["callback_url"]);
-        // Any server takes it: tokens are made with the secret, which all of them know.
+        // Any server accepts the callback, because all servers make and open tokens with the same secret.
         let path = url.splitn(4, '/').nth(3).unwrap();
         for (which, call) in CALLS.iter().enumerate() {
             callers.ask(number + which, &format!("/{path}"), Some(&json!(call))).await;
@@ -163,7 +163,7 @@ async fn three_servers_survive_restarts_of_their_database_and_kills() {
     let ended = callers.each(CALLED, move |callers, number| callers.finished(called[number].clone()));
     for data in ended.await.unwrap() {
         assert_eq!(data["state"], 4, "{data}");
-        // One whose answer was lost was called again, and may have come twice.
+        // A callback whose answer was lost was sent again, and may have been accepted twice.
         let mut came = Vec::new();
         for callback in data["outputs"]["callbacks"].as_array().unwrap() {
             if !came.contains(callback) {
@@ -176,7 +176,7 @@ async fn three_servers_survive_restarts_of_their_database_and_kills() {
     let mut again = 0;
     for trace_id in &polling {
         let steps = &steps[trace_id];
-        // A step that was begun again had not been committed: the one after it had not begun.
+        // A step may run again only if it was not committed, so before the next step began.
         assert!(steps.is_sorted(), "{trace_id} ran a committed step again: {steps:?}");
         let distinct: BTreeSet<u32> = steps.iter().copied().collect();
         assert_eq!(distinct, (1..=TIMES + 1).collect(), "{trace_id}");

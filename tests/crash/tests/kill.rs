@@ -33,7 +33,7 @@ async fn two_hundred_polling_invocations_survive_five_kills() {
     let mut again = 0;
     for trace_id in &trace_ids {
         let steps = &steps[trace_id];
-        // A step that was begun again had not been committed: the one after it had not begun.
+        // A step may run again only if it was not committed, so before the next step began.
         assert!(steps.is_sorted(), "{trace_id} ran a committed step again: {steps:?}");
         let distinct: BTreeSet<u32> = steps.iter().copied().collect();
         assert_eq!(distinct, (1..=times + 1).collect(), "{trace_id}");
@@ -61,7 +61,7 @@ async fn every_accepted_callback_is_handed_over_across_five_kills() {
                 accepted.push(body);
             }
         }
-        server.kill(); // right after the last one was accepted
+        server.kill(); // right after the server accepted the last one
         for (_, url, _) in &invocations {
             refused += usize::from(server.post(url, &json!("down")).await.is_err());
         }
@@ -148,14 +148,14 @@ async fn a_step_that_kills_the_process_ends_in_fail() {
     assert_eq!(starts, 6, "five tries, then the start that ended it");
 }
 
-/// They run beside it each time, and yet nobody ends in FAIL but the one to blame.
+/// Other steps run beside the killing step each time, yet only its own invocation ends in FAIL.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_kills_the_process_takes_no_other_with_it() {
     let mut server = Server::start().await;
     let journal_file = server.path("journal");
     let inputs = json!({"journal": journal_file, "times": 1, "interval": 400, "work": 600});
     let mut beside = Vec::new();
-    // Their second steps are long enough to be running whenever the killer is.
+    // Their second steps take long enough to be running at the same time as the killing step.
     for answer in futures::future::join_all((0..8).map(|_| server.invoke("1.0.0", inputs.clone()))).await {
         beside.push(trace_id(&answer));
     }

@@ -1,4 +1,4 @@
-//! Invocations that a Python deployment has left in its database are taken over.
+//! The server takes over invocations that a Python deployment has left in its database.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod server;
@@ -15,7 +15,7 @@ use server::{Server, journal};
 
 const SECRET: &str = "the secret of the app";
 
-/// As Django makes it.
+/// The table as Django creates it.
 const SCHEDULE: &str = "\
     CREATE TABLE plugin.schedule_schedule (\
         trace_id varchar(33) NOT NULL PRIMARY KEY, plugin_version varchar(128) NOT NULL, state int(11) NOT NULL, \

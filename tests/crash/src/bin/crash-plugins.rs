@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// As the server's own binary has it: this one is measured, too.
+/// The same allocator as in the server's own binary, because this binary is measured too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A server on a folder and a port of its own that can be killed and started again.
+/// A server with its own folder and port, which a test can kill and start again.
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
     pub(crate) port: u16,
@@ -105,7 +105,7 @@ impl Server {
         answer
     }
 
-    /// Asks until the invocation is finished.
+    /// Calls `schedule` until the invocation is finished, and returns the data.
     pub(crate) async fn finished(&self, trace_id: &str) -> Value {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
@@ -133,7 +133,7 @@ pub(crate) fn trace_id(answer: &Value) -> String {
     answer["trace_id"].as_str().unwrap().to_owned()
 }
 
-/// The steps of each invocation in the order they were begun.
+/// The steps of each invocation, in the order in which they began.
 pub(crate) fn journal(path: &str) -> BTreeMap<String, Vec<u32>> {
     let mut steps: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for line in fs::read_to_string(Path::new(path)).unwrap().lines() {
