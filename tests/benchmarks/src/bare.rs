@@ -1,4 +1,4 @@
-//! The peer of the echo invocation: a bare axum route that parses and answers the same JSON.
+//! The peer of the echo benchmark: a bare axum route that parses and answers the same JSON.
 
 use std::collections::HashMap;
 

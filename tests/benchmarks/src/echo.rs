@@ -1,4 +1,4 @@
-//! Echo invocations a second, beside a bare axum route that parses and answers the same JSON.
+//! Echo invocations a second, compared with a bare axum route that parses and answers the same JSON.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const CONNECTIONS: usize = 64;
 const TIME: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
 
-/// One of those that are compared.
+/// One of the servers that are compared.
 struct Runner {
     name: &'static str,
     server: Server,
@@ -32,7 +32,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let server = &runners[2].server;
     println!("start-up to the first answer: {:.1?} (goal: under 100 ms)", server.start_up);
     println!("resident memory idle: {}", server.memory("VmRSS"));
-    // In turn, so that whatever else the machine does meets all of them alike.
+    // The servers take turns, so that other load on the machine affects all of them alike.
     for _ in 0..ROUNDS {
         for runner in &mut runners {
             let measured = load::run(runner.server.port, CONNECTIONS, TIME, &request()).await?;

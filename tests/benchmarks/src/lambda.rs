@@ -1,8 +1,8 @@
-//! Cold and warm latency of the functions beside a bare one, through Lambda's runtime interface, and how large
-//! their packages are.
+//! Cold and warm latency of the functions and of a bare one, through Lambda's runtime interface, and the size
+//! of their packages.
 //!
-//! The interface is served here, so what is measured is the functions and not an emulator. Every function is asked
-//! something it can answer without AWS; how long AWS takes is another matter.
+//! The benchmark serves the interface itself, so it measures the functions and not an emulator. Each function
+//! gets a request that it can answer without AWS, so the time of AWS is not part of the figures.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,7 +22,7 @@ use crate::Failure;
 const COLD_STARTS: usize = 30;
 const WARM_CALLS: usize = 2000;
 
-/// Measures all, in turn.
+/// Measures all functions in turn.
 pub(crate) async fn run() -> Result<(), Failure> {
     let folder = std::env::current_exe()?.with_file_name("../release");
     println!("Lambda functions, built with --release, on this machine:");
@@ -37,7 +37,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         ("callback", http("GET", "/bk_plugin/schedule/none", "")),
         ("poll-tick", json!({ "Records": [] })),
     ];
-    // Cold starts of all in turn, so that whatever else the machine does falls on each.
+    // The functions take turns, so that other load on the machine affects all of them alike.
     let mut cold: Vec<Vec<Duration>> = vec![Vec::new(); cases.len()];
     for _ in 0..COLD_STARTS {
         for (times, (name, event)) in cold.iter_mut().zip(&cases) {
@@ -104,7 +104,7 @@ fn http(method: &str, path: &str, body: &str) -> Value {
     })
 }
 
-/// Bytes of the package of a binary.
+/// The size of a binary's package, in bytes.
 fn packed(binary: &Path) -> Result<u64, Failure> {
     let zip = tempfile::tempdir()?;
     let path = zip.path().join("function.zip");

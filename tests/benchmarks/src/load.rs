@@ -1,4 +1,4 @@
-//! A load generator: connections that are kept open, each with one request under way at a time.
+//! A load generator. It keeps its connections open, each with one request under way at a time.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::Failure;
 
-/// What a load met.
+/// The measured figures of a load.
 pub(crate) struct Measured {
     pub(crate) per_second: f64,
     pub(crate) p50: Duration,
@@ -42,7 +42,7 @@ impl Connection {
     }
 }
 
-/// Where the body of a complete answer is.
+/// The range of the body in an answer; `None` if the answer is incomplete.
 fn body_of(answer: &[u8]) -> Result<Option<(usize, usize)>, Failure> {
     let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let text = std::str::from_utf8(&answer[..head])?.to_ascii_lowercase();
@@ -59,7 +59,7 @@ fn body_of(answer: &[u8]) -> Result<Option<(usize, usize)>, Failure> {
     Ok((answer.len() >= end).then_some((start, end)))
 }
 
-/// A POST of JSON as it stands on the wire.
+/// The bytes of a POST of JSON.
 pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -68,12 +68,12 @@ pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A GET as it stands on the wire.
+/// The bytes of a GET.
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").into_bytes()
 }
 
-/// Sends `request` over `connections` for `time`.
+/// Sends `request` over `connections` connections for `time`.
 pub(crate) async fn run(
     port: u16,
     connections: usize,

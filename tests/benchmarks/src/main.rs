@@ -1,7 +1,8 @@
-//! `just bench`: what the server does, beside its peers, on this machine.
+//! `just bench`: the server's speed on this machine, compared with its peers.
 //!
-//! Everything runs here, the load generator too, so the figures compare; they are no promises for other
-//! machines. It needs MariaDB's server (the package `mariadb-server`). Build first: `cargo build --profile server --package server --package conformance --package benchmarks`.
+//! Everything runs on this machine, the load generator too, so the figures can be compared with each other,
+//! but promise nothing for other machines. It needs MariaDB's server (the package `mariadb-server`). Build
+//! first: `cargo build --profile server --package server --package conformance --package benchmarks`.
 #![allow(clippy::print_stdout, reason = "printing figures is what it is for")]
 
 mod bare;
@@ -11,7 +12,7 @@ mod load;
 mod polling;
 mod process;
 
-/// Any reason for a benchmark not to come to its end.
+/// Any reason why a benchmark cannot finish.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {

@@ -1,8 +1,8 @@
-//! Polling invocations: steps a second with interval 0, on SQLite and on a MariaDB beside it; lateness with an
-//! interval of a second.
+//! Polling invocations. Measures steps a second with interval 0, on SQLite and on a MariaDB on the same disk,
+//! and lateness with an interval of one second.
 //!
-//! The plugin (9.0.0 of the reference's own benchmark) puts out the time of each of its steps, so the figures
-//! are the plugin's, not the caller's.
+//! The plugin (9.0.0 of the reference's own benchmark) outputs the time of each of its steps, so the figures
+//! come from the plugin, not from the caller.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::Failure;
 use crate::load::{Connection, get, percentile, post};
 use crate::process::Server;
 
-/// Connections that invoke at the same time.
+/// Number of connections that invoke at the same time.
 const CALLERS: usize = 40;
 
 /// Steps a second while 2,000 invocations are in flight.
@@ -21,7 +21,7 @@ pub(crate) async fn throughput() -> Result<(), Failure> {
     let server = Server::start("reference-plugins", "warn").await?;
     throughput_of(&server, "SQLite", "5,000").await?;
     drop(server);
-    // Below this folder, as the SQLite file of a server is: what is flushed is flushed to the same disk.
+    // The same folder as for a server's SQLite file, so that both flush to the same disk.
     let database = MariaDb::start_in(&std::env::temp_dir()).await;
     let store = [("BK_PLUGIN_STORE_URL", database.url())];
     let store = store.each_ref().map(|(name, url)| (*name, url.as_str()));
@@ -47,7 +47,7 @@ async fn throughput_of(server: &Server, store: &str, goal: &str) -> Result<(), F
     Ok(())
 }
 
-/// How late steps are that were due after a second.
+/// How late steps run that were due after one second.
 pub(crate) async fn lateness() -> Result<(), Failure> {
     let (invocations, times) = (1000, 8);
     println!("\n== lateness: {invocations} invocations polling every second, {times} times");
@@ -87,7 +87,7 @@ async fn finished(
         trace_ids.extend(called.await??);
     }
     let mut connection = Connection::open(server.port).await?;
-    // Asking takes time from the server: not before the end is near.
+    // Requests would slow the server down, so they begin only when the end is near.
     tokio::time::sleep(Duration::from_secs(u64::from(interval * times))).await;
     let deadline = Instant::now() + Duration::from_mins(2);
     let mut all = Vec::with_capacity(invocations);

@@ -12,7 +12,7 @@ use crate::load::{Connection, get};
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    /// From the start of the process to its first answer.
+    /// Time from the start of the process to its first answer.
     pub(crate) start_up: Duration,
     child: Child,
     _folder: TempDir,
@@ -24,7 +24,7 @@ impl Server {
         Self::start_with(program, log, &[]).await
     }
 
-    /// As [`Server::start`], with variables, such as those of another store.
+    /// As [`Server::start`], with more environment variables, such as those of another store.
     pub(crate) async fn start_with(
         program: &str,
         log: &str,
@@ -75,7 +75,7 @@ impl Server {
         Err("the server did not answer within 10 s".into())
     }
 
-    /// A line of `/proc/<pid>/status` in MiB: `VmRSS` now, `VmHWM` at most so far.
+    /// A line of `/proc/<pid>/status` in MiB: `VmRSS` is the memory in use now, `VmHWM` the highest so far.
     pub(crate) fn memory(&self, line: &str) -> String {
         let read = || -> Option<String> {
             let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
@@ -89,7 +89,7 @@ impl Server {
 
 impl Connection {
     async fn stream_answers(&mut self) -> bool {
-        // The bare route's health page has no body and no length: any answer will do.
+        // Any answer counts, because the bare route's health page has neither a body nor a length.
         match self.exchange(&get("/healthz")).await {
             Ok(_) => true,
             Err(error) => error.to_string().contains("no content-length"),
@@ -97,7 +97,7 @@ impl Connection {
     }
 }
 
-/// Which commit this is.
+/// The current commit.
 pub(crate) fn revision() -> String {
     let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     match output {

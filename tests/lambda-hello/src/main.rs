@@ -1,4 +1,5 @@
-//! A bare function, which the benchmarks put beside the framework's: what a Lambda function in Rust costs at least.
+//! A bare Lambda function. The benchmarks compare the framework's functions with it: it shows the least that
+//! a Lambda function in Rust costs.
 
 use lambda_http::{Error, Request, run, service_fn};
 
