@@ -19,9 +19,9 @@ pub struct Package {
     /// Its version.
     pub version: String,
     manifest_path: PathBuf,
-    /// The registries it may be published to: all if there is no list, none if the list is empty.
+    /// The registries to which it may be published: `None` means all, an empty list means none.
     publish: Option<Vec<String>>,
-    /// Everything that its manifest names.
+    /// All dependencies that its manifest names.
     pub dependencies: Vec<Dependency>,
 }
 
@@ -30,20 +30,20 @@ pub struct Package {
 pub struct Dependency {
     /// The package's name.
     pub name: String,
-    /// `dev`, `build`, or nothing.
+    /// `dev`, `build`, or `None` for a normal dependency.
     kind: Option<String>,
     /// `*` where the manifest names no version.
     req: String,
 }
 
 impl Package {
-    /// Its folder, from the root of the repository.
+    /// Its folder, relative to the root of the repository.
     pub fn folder(&self) -> String {
         let folder = self.manifest_path.parent().unwrap_or(Path::new(""));
         folder.strip_prefix(root()).unwrap_or(folder).display().to_string()
     }
 
-    /// Whether others get it from the registry.
+    /// Whether it is published to a registry.
     pub fn is_published(&self) -> bool {
         self.publish.is_none()
     }
@@ -55,7 +55,8 @@ impl Dependency {
         self.kind.as_deref() == Some("dev")
     }
 
-    /// Whether the manifest names a version, which a package needs and a folder of the workspace does not.
+    /// Whether the manifest names a version. A published package needs one, a folder of the workspace does
+    /// not.
     pub fn has_version(&self) -> bool {
         self.req != "*"
     }
@@ -76,11 +77,11 @@ pub fn packages() -> Vec<Package> {
     serde_json::from_str::<Metadata>(&metadata).unwrap().packages
 }
 
-/// What cargo prints.
+/// Runs cargo, and returns its output.
 ///
 /// # Panics
 ///
-/// With cargo's words, if it fails.
+/// If cargo fails, with its error output.
 #[expect(clippy::unwrap_used, reason = "only tests ask")]
 pub fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();

@@ -1,4 +1,5 @@
-//! The names that an author of plugins sees: a name comes or goes by being written here, not by accident.
+//! The names that a plugin's author sees. A name is added or removed only by changing this list, not by
+//! accident.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
@@ -62,7 +63,7 @@ fn the_kit_shows_these_names_and_no_others() {
         "ProjectError",
         "ProjectErrors",
         "Duplicate",
-        // What callers are and send.
+        // Callers and their requests.
         "Caller",
         "SopsContext",
         "PluginCallbackInfo",

@@ -8,7 +8,7 @@ use std::path::Path;
 use bk_plugin_server::ServerSettings;
 use docs::workspace::root;
 
-/// Name and default of each variable in the table.
+/// The name and the default of each variable in the table.
 fn documented() -> BTreeMap<String, String> {
     let page = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
     page.lines()
@@ -34,7 +34,7 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// Every string in the sources that is the name of a variable.
+/// Every string in the sources that names a variable.
 fn read_by_sources() -> BTreeSet<String> {
     let mut texts = Vec::new();
     for crates in ["functions", "shared"] {

@@ -1,6 +1,6 @@
-//! `ARCHITECTURE.md` has a drawing of the crates, made from what cargo says, and a row for each member.
+//! `ARCHITECTURE.md` has a drawing of the crates, made from cargo's metadata, and a row for each member.
 //!
-//! `UPDATE=1 cargo test --package docs --test crates` makes the drawing again.
+//! `UPDATE=1 cargo test --package docs --test crates` redraws it.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::fs;
 
 use docs::workspace::{packages, root};
 
-/// The crates from the ground up. An arrow leads from a floor to a lower one.
+/// The crates by floor, from the ground up. An arrow leads from a floor to a lower one.
 const FLOORS: [&[&str]; 8] = [
     &["shared/core"],
     &["shared/kit"],
@@ -24,7 +24,8 @@ const FLOORS: [&[&str]; 8] = [
 /// The line before the drawing.
 const MARK: &str = "<!-- Made by tests/docs/tests/crates.rs. -->\n";
 
-/// What each crate below `shared` and `functions` is made of, by their folders; what only tests need is left out.
+/// The dependencies of each crate below `shared` and `functions`, by folder. Dependencies for tests are left
+/// out.
 fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     let packages = packages();
     let folders: BTreeMap<&str, String> =
@@ -39,19 +40,19 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// The height of a crate.
+/// The floor of a crate.
 fn floor(folder: &str) -> usize {
     let floor = FLOORS.iter().position(|floor| floor.contains(&folder));
     floor.unwrap_or_else(|| panic!("{folder} has no floor in tests/docs/tests/crates.rs"))
 }
 
-/// Everything below a crate.
+/// All crates that a crate depends on, directly or not.
 fn below(folder: &str, arrows: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
     let direct = arrows.get(folder).into_iter().flatten();
     direct.flat_map(|target| below(target, arrows).into_iter().chain([target.clone()])).collect()
 }
 
-/// The drawing. An arrow is left out where a longer way leads to the same crate.
+/// The drawing. An arrow is left out where a longer path leads to the same crate.
 fn drawing(arrows: &BTreeMap<String, BTreeSet<String>>) -> String {
     let id = |folder: &str| folder.replace('/', "_");
     let mut drawing = "```mermaid\nflowchart TD\n".to_owned();

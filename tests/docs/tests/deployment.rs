@@ -1,4 +1,4 @@
-//! What a deployment must say, since AWS or its tools would choose otherwise.
+//! Settings that a deployment must name, because the defaults of AWS or its tools would be wrong.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
@@ -9,7 +9,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The lines of a section, from the line after `head` up to the next one that `ends` it.
+/// The lines of a section, from the line after `head` up to the next line for which `ends` is true.
 fn section<'a>(text: &'a str, head: &str, ends: impl Fn(&str) -> bool) -> Vec<&'a str> {
     let lines = text.lines().skip_while(|line| *line != head).skip(1);
     lines.take_while(|line| !ends(line)).map(str::trim).collect()

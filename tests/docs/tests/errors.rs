@@ -1,4 +1,4 @@
-//! `docs/errors.md` has every warning and error of the log, and no heading that is no message.
+//! `docs/errors.md` has a heading for every warning and error in the log, and no other headings.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
@@ -26,7 +26,7 @@ fn add_sources(folder: &Path, text: &mut String) {
     }
 }
 
-/// The sources of everything that runs, each string that is broken over lines in one.
+/// The sources of all code that runs in production, with each string literal joined into one line.
 fn sources() -> String {
     let mut text = String::new();
     for folder in ["core", "kit", "engine", "service", "sql", "aws", "apigw", "server", "lambda"] {
@@ -39,7 +39,7 @@ fn sources() -> String {
     whole
 }
 
-/// The words of every warning and error, up to what changes.
+/// The text of every warning and error, up to its first variable part.
 fn logged(sources: &str) -> Vec<String> {
     let calls =
         ["tracing::warn!(", "tracing::error!("].into_iter().flat_map(|call| sources.split(call).skip(1));
@@ -54,7 +54,7 @@ fn logged(sources: &str) -> Vec<String> {
         .collect()
 }
 
-/// What stands before the bracket that closes the call.
+/// The text before the parenthesis that closes the call.
 fn end_of_call(rest: &str) -> &str {
     let (mut depth, mut in_string) = (1, false);
     for (at, byte) in rest.bytes().enumerate() {

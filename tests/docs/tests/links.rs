@@ -1,4 +1,4 @@
-//! Links inside the documentation lead somewhere.
+//! Every link inside the documentation has a target.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;

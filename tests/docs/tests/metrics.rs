@@ -1,4 +1,4 @@
-//! Dashboard and documentation name metrics as they are.
+//! The dashboard and the documentation use the metrics' real names.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The metrics' names as Prometheus has them.
+/// The metrics' names as Prometheus shows them.
 fn shown() -> BTreeSet<String> {
     let names = |(name, kind, _): &(&str, Kind, &str)| match kind {
         Kind::Counter => vec![format!("{name}_total")],
@@ -21,7 +21,7 @@ fn shown() -> BTreeSet<String> {
     ALL.iter().flat_map(names).collect()
 }
 
-/// Every word that looks like a metric's name.
+/// Every word in a text that looks like a metric's name.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("bk_plugin_")).map(ToOwned::to_owned).collect()

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use docs::workspace::{Package, cargo, packages, root};
 
-/// The crates that an author names, beside those that they are made of.
+/// The crates that an author's manifest names, as opposed to their dependencies.
 const NAMED_BY_AUTHORS: [&str; 4] =
     ["bk-plugin-kit", "bk-plugin-testing", "bk-plugin-server", "bk-plugin-lambda"];
 
@@ -21,7 +21,8 @@ fn files(package: &Package) -> BTreeSet<PathBuf> {
     cargo(&list).lines().map(PathBuf::from).collect()
 }
 
-/// Files that a source reads when it is compiled: names in double quotes after `include_str!(` and the like.
+/// The files that a source includes when it is compiled: names in double quotes after `include_str!(` and the
+/// like.
 fn included(source: &str) -> impl Iterator<Item = &str> {
     let ways = ["include_str!(\"", "include_bytes!(\"", "include!(\"", "#[path = \"", "#[folder = \""];
     ways.into_iter().flat_map(|way| source.split(way).skip(1)).filter_map(|rest| rest.split('"').next())
@@ -58,7 +59,8 @@ fn what_an_author_needs_is_published() {
         {
             let (name, dependency_name) = (&package.name, &dependency.name);
             if dependency.is_for_tests() {
-                // Cargo leaves it out of the package only without a version; with one it has to be published before.
+                // Cargo leaves a dependency out of the package only if it has no version. One with a version
+                // must be published first.
                 let can_be_had = published.contains_key(dependency_name.as_str());
                 assert!(can_be_had || !dependency.has_version(), "{name} is tested with {dependency_name}");
             } else {
@@ -69,7 +71,7 @@ fn what_an_author_needs_is_published() {
     }
 }
 
-/// As `just package` does it, but without compiling what came out.
+/// As in `just package`, but without compiling the packages.
 #[test]
 fn packages_can_be_made() {
     let folder = tempfile::tempdir().unwrap();
