@@ -1,4 +1,4 @@
-//! `server apigw` as an operator types it, and the rest of the command line.
+//! `server apigw` as an operator runs it, and the other commands of the command line.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 const SECRET: &str = "hunter2-hunter2";
 
-/// Runs the binary; its environment is what the platform sets, and `variables`.
+/// Runs the binary with the platform's environment variables and `variables`.
 fn server(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_server"))
         .args(arguments)
@@ -25,7 +25,7 @@ fn server(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-/// Exit code, standard output and standard error, without the secret in either.
+/// The exit code, standard output and standard error; asserts that neither output contains the secret.
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -115,7 +115,7 @@ fn the_command_line_explains_itself() {
     assert!(code == Some(2) && err.contains("'sync'"), "{err}");
 }
 
-/// The platform sets everything that this needs.
+/// The variables that the platform sets are enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_a_key_asks_the_gateway_for_it() {
     let apigw = LocalApigw::start("demo", SECRET).await;
@@ -126,7 +126,7 @@ async fn a_server_without_a_key_asks_the_gateway_for_it() {
         ("BKPAAS_ENVIRONMENT", "prod"),
         ("BK_PLUGIN_HOST", "127.0.0.1"),
         ("BK_API_URL_TMPL", template.as_str()),
-        // That gateway is on this machine, where no third party could call.
+        // The test's gateway is on the loopback, where no third party could call, so the public URL is set.
         ("BK_PLUGIN_PUBLIC_URL", "https://demo.apps.example.com"),
         ("BKPAAS_DEFAULT_PREALLOCATED_URLS", r#"{"prod": "http://demo.apps.example.com/"}"#),
     ];

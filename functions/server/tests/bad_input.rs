@@ -1,5 +1,5 @@
-//! Bad input over real connections: each the status of the protocol and words that say what is wrong, and the
-//! server goes on.
+//! Bad input over real connections: each request gets the protocol's status and a message that says what is
+//! wrong, and the server keeps running.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -26,7 +26,7 @@ impl Post for Server {
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
-        // A client that sends all before it reads must get its answer too.
+        // A client that sends its whole request before it reads must get the answer too.
         stream.write_all(body).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();

@@ -14,7 +14,7 @@ use common::Server;
 
 /// The port in the README.
 const PORT: &str = "127.0.0.1:8000";
-/// How a token begins, and how one that is shortened in the README ends.
+/// The beginning of every token, and the end of one that is shortened in the README.
 const TOKEN: (&str, &str) = ("gAAAAA", "...");
 
 #[test]
@@ -29,7 +29,7 @@ fn the_commands_answer_as_printed() {
     for (command, printed) in commands {
         let printed = printed.replace(PORT, &address);
         let command = with_names(&command.replace(PORT, &address), &names);
-        // What is asked for may not have happened yet; what is posted is posted once.
+        // A GET is repeated, because its result may not be there yet. A POST is sent once.
         let asks = !command.contains(" -d ");
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -53,12 +53,12 @@ fn readme(name: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Every fenced block, with its language.
+/// Every fenced block of a page, with its language.
 fn blocks(page: &str) -> Vec<&str> {
     page.split("\n```").skip(1).step_by(2).collect()
 }
 
-/// Commands and what is printed below them. A command goes on after a backslash.
+/// The commands and the output printed below each. A backslash continues a command on the next line.
 fn commands(page: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
     let consoles = blocks(page).into_iter().filter_map(|block| block.strip_prefix("console\n"));
@@ -81,7 +81,7 @@ fn run(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// Puts what the server has named so in place of the README's ids and tokens.
+/// Replaces the README's ids and tokens in a command by the server's.
 fn with_names(command: &str, names: &HashMap<String, String>) -> String {
     let mut text = String::new();
     let mut end = 0;
@@ -94,7 +94,8 @@ fn with_names(command: &str, names: &HashMap<String, String>) -> String {
     text + &command[end..]
 }
 
-/// What the README's ids and tokens are called here, if all else is equal and those that are known are the same.
+/// Compares the printed output with the answer. If all else is equal and known names match, returns the
+/// server's ids and tokens for those of the README.
 fn learn(printed: &str, answer: &str, names: &HashMap<String, String>) -> Option<HashMap<String, String>> {
     let (ours, theirs) = (volatile(printed), volatile(answer));
     let constant = |text: &str, ranges: &[Range<usize>]| {
@@ -120,7 +121,7 @@ fn learn(printed: &str, answer: &str, names: &HashMap<String, String>) -> Option
     learned.iter().all(same).then_some(learned)
 }
 
-/// Where ids, tokens and times are.
+/// The ranges of ids, tokens and times in a text.
 fn volatile(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut at = 0;

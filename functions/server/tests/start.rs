@@ -1,11 +1,12 @@
-//! Starting the real binary with what cannot work: one clear error each, and exit code 1.
+//! Starts the real binary with settings that cannot work: each is answered with one clear error and exit code
+//! 1.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Starts the server in `folder`, where it must refuse to start, and returns what it said.
+/// Starts the server in `folder`, asserts that it refuses to start, and returns its error output.
 fn refused(folder: &Path, variables: &[(&str, &str)]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_server"))
         .current_dir(folder)

@@ -18,7 +18,7 @@ impl Server {
         Self::start_with(&[])
     }
 
-    /// Starts with these variables.
+    /// Starts the server with these variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -41,12 +41,12 @@ impl Server {
         self.child.id()
     }
 
-    /// What it has written to standard output.
+    /// The standard output so far.
     pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(self.folder.path().join(STDOUT)).unwrap()
     }
 
-    /// Has it stop, and waits until it has.
+    /// Tells the server to stop, and waits until it has.
     pub(crate) fn stop(&mut self) {
         let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(told.success());

@@ -10,7 +10,7 @@ use crate::common::Server;
 /// The number of SUCCESS on the wire.
 pub(crate) const SUCCESS: u64 = 4;
 
-/// A trace of the caller's own.
+/// A trace that the caller started.
 pub(crate) struct CallersTrace {
     pub(crate) trace_id: &'static str,
     pub(crate) span_id: &'static str,
@@ -26,7 +26,7 @@ pub(crate) async fn invoke(server: &Server, version: &str, inputs: Value) -> Val
     invoke_in(server, version, inputs, None).await
 }
 
-/// Invokes within a trace of the caller's.
+/// Invokes within the caller's trace.
 pub(crate) async fn invoke_in(
     server: &Server,
     version: &str,
@@ -42,7 +42,7 @@ pub(crate) async fn invoke_in(
     request.send().await.unwrap().json().await.unwrap()
 }
 
-/// Asks until the invocation has ended well.
+/// Calls `schedule` until the invocation has ended in SUCCESS.
 pub(crate) async fn succeeded(server: &Server, trace_id: &str) {
     let url = format!("http://127.0.0.1:{}/bk_plugin/schedule/{trace_id}", server.port);
     eventually(|| async {
@@ -52,7 +52,7 @@ pub(crate) async fn succeeded(server: &Server, trace_id: &str) {
     .await;
 }
 
-/// What `look` finds, which it is given some time for.
+/// Calls `look` until it finds something, for a limited time.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(look: impl Fn() -> F) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

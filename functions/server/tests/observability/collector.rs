@@ -1,4 +1,4 @@
-//! A stand-in for an OpenTelemetry collector: takes spans over OTLP and keeps them.
+//! A fake OpenTelemetry collector, which receives spans over OTLP and keeps them.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,17 +18,17 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
-/// The authority that has signed the certificate of a collector with TLS.
+/// The authority that signed the certificate of the collector with TLS.
 pub(crate) const AUTHORITY: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fakes/apigw/data/test_authority.pem");
 
-/// The collector, listening.
+/// A running collector.
 pub(crate) struct Collector {
     pub(crate) url: String,
     taken: Arc<Mutex<Vec<Taken>>>,
 }
 
-/// A span as it came.
+/// A received span.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) span: Span,
@@ -75,7 +75,8 @@ impl Collector {
         Self::start_as("http", Server::builder())
     }
 
-    /// One that speaks TLS, with a certificate for `localhost` of the authority in [`AUTHORITY`].
+    /// Starts a collector with TLS, whose certificate for `localhost` is signed by the authority in
+    /// [`AUTHORITY`].
     pub(crate) fn start_with_tls() -> Self {
         bk_plugin_service::tls::install();
         let read = |name: &str| std::fs::read(format!("{DATA}{name}")).unwrap();
@@ -96,7 +97,7 @@ impl Collector {
         Self { url, taken }
     }
 
-    /// The spans with this name, the earliest first.
+    /// The spans with this name, in the order of their start.
     pub(crate) fn spans(&self, name: &str) -> Vec<Taken> {
         let taken = self.taken.lock().unwrap();
         let mut spans: Vec<_> = taken.iter().filter(|taken| taken.span.name == name).cloned().collect();
@@ -104,7 +105,7 @@ impl Collector {
         spans
     }
 
-    /// Everything that came, as text.
+    /// Everything received, as text.
     pub(crate) fn everything(&self) -> String {
         format!("{:?}", self.taken.lock().unwrap())
     }

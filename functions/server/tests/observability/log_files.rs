@@ -20,7 +20,7 @@ fn start(folder: &Path) -> Server {
     ])
 }
 
-/// The files of one server: their names and lines.
+/// The log files of one server: names and lines.
 fn files(folder: &Path, server: &Server) -> Vec<(String, Vec<Value>)> {
     let process = format!("-{}-server.log", server.pid());
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

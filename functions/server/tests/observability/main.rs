@@ -1,4 +1,4 @@
-//! What the real binary tells of itself: metrics, log files, traces.
+//! Observability of the real binary: metrics, log files, traces.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod caller;

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::caller::{client, invoke, succeeded};
 use crate::common::Server;
 
-/// What is shown, line by line.
+/// The lines of `/metrics`.
 struct Shown(Vec<String>);
 
 impl Shown {

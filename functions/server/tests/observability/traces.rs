@@ -1,4 +1,4 @@
-//! Spans sent to a collector.
+//! The spans that the server sends to a collector.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const CALLER: CallersTrace =
 const THIRD_PARTY: CallersTrace =
     CallersTrace { trace_id: "0af7651916cd43dd8448eb211c80319c", span_id: "b7ad6b7169203331" };
 
-/// As the platform's add-on sets it, but sooner.
+/// Starts a server with the variables that the platform's add-on sets, but with shorter delays.
 fn start(collector: &Collector) -> Server {
     Server::start_with(&[
         ("OTEL_TRACE", "True"),
