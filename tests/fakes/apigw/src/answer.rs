@@ -1,4 +1,4 @@
-//! Answers in the forms that the gateway has.
+//! Answers in the gateway's formats.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -19,7 +19,7 @@ impl Answer {
         Self { status: 201, body: json!({"data": null}) }
     }
 
-    /// What v2 says no with.
+    /// An error in the format of the API's v2.
     pub(crate) fn error(status: u16, code: &str, message: &str) -> Self {
         Self { status, body: json!({"error": {"code": code, "message": message, "data": null}}) }
     }
@@ -32,7 +32,7 @@ impl Answer {
         Self::error(403, "IAM_NO_PERMISSION", "应用无操作网关权限")
     }
 
-    /// What the gateway in front says no with.
+    /// An error in the format of the gateway in front of the API.
     pub(crate) fn gateway_error(status: u16, code: u32, message: &str) -> Self {
         Self { status, body: json!({"code": code, "data": null, "message": message, "result": false}) }
     }

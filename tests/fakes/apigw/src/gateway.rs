@@ -1,4 +1,4 @@
-//! One gateway: what it is told, and what it insists on.
+//! One gateway: its registered data, and its checks of requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(crate) struct Gateway {
     pub(crate) released: BTreeMap<String, String>,
 }
 
-/// An answer that says no, or what is read.
+/// The value that was read, or the answer that refuses the request.
 type Checked<T> = Result<T, Answer>;
 
 impl Gateway {
@@ -157,7 +157,7 @@ impl Gateway {
     }
 }
 
-/// What is known of a gateway, as long as it is complete.
+/// Answers the request that registers the gateway's own data; refuses incomplete data.
 pub(crate) fn sync(body: &Value) -> Answer {
     let maintainers = body["maintainers"].as_array().is_some_and(|all| all.iter().all(Value::is_string));
     match (maintainers, &body["is_public"], &body["api_type"]) {
@@ -173,7 +173,7 @@ fn text<'a>(body: &'a Value, field: &str) -> Checked<&'a str> {
     text.ok_or_else(|| Answer::invalid(&format!("{field}: 该字段是必填项。")))
 }
 
-/// What the gateway's import wants of an operation.
+/// Checks an operation as the gateway's import does.
 fn check_operation(path: &str, operation: &Value) -> Checked<()> {
     let resource = &operation["x-bk-apigateway-resource"];
     let backend = &resource["backend"];

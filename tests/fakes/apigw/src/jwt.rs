@@ -1,4 +1,4 @@
-//! What a gateway vouches for its callers with.
+//! The JWTs with which a gateway vouches for its callers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA512, RsaKeyPair};
 use serde_json::{Value, json};
 
-/// The other half of [`PUBLIC_KEY`](crate::PUBLIC_KEY).
+/// The private key that belongs to [`PUBLIC_KEY`](crate::PUBLIC_KEY).
 use crate::PRIVATE_KEY;
 
 pub(crate) fn signed(gateway: &str, app_code: &str) -> String {

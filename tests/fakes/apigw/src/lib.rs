@@ -1,9 +1,10 @@
-//! BlueKing's API gateway in the process of a test, as far as registering a plugin goes: the API `bk-apigateway`, v2,
-//! and the one question of v1 that is asked.
+//! BlueKing's API gateway in the process of a test, limited to the registration of a plugin: the API
+//! `bk-apigateway`, v2, and the only request of v1 that is used.
 //!
-//! [`LocalApigw`] serves it on a port of the loopback. It is strict where the gateway is: who asks must be known and
-//! related to the gateway it asks about, bodies must have what the gateway's serializers want, a version exists once
-//! and only where there are resources. It keeps every request, and answers on demand with an error instead.
+//! [`LocalApigw`] serves it on a port of the loopback. It is as strict as the gateway: the calling app must
+//! be known and related to the gateway in its request, bodies must have the fields that the gateway's
+//! serializers require, and a version is created only once and only if there are resources. It keeps every
+//! request, and answers with an error on demand.
 #![allow(clippy::unwrap_used, reason = "what does not work here fails the test that called it")]
 #![allow(clippy::missing_panics_doc, reason = "see above")]
 
@@ -25,19 +26,19 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::gateway::Gateway;
 
-/// The gateway's API, until the test's runtime ends.
+/// The gateway's API. It runs until the test's runtime ends.
 #[derive(Debug, Clone)]
 pub struct LocalApigw {
     address: SocketAddr,
     state: Arc<Mutex<Everything>>,
 }
 
-/// One request, as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// GET or POST.
     pub method: String,
-    /// The path, that of the API itself left out.
+    /// The path, without the prefix of the API.
     pub path: String,
     /// The query.
     pub query: String,
@@ -57,21 +58,21 @@ struct Everything {
     without_v1: bool,
 }
 
-/// What the next request to a path is answered with.
+/// The answer to the next request to a path, instead of the usual one.
 #[derive(Debug)]
 struct Instead {
     method: Method,
     path: String,
     status: u16,
     body: Value,
-    /// Whether it is done all the same: the answer got lost.
+    /// Whether the request takes effect all the same, as if only its answer were lost.
     done: bool,
 }
 
 /// The key of every gateway.
 pub const PUBLIC_KEY: &str = include_str!("../data/gateway_test_key.pub.pem");
 
-/// The private key that belongs to it, as PKCS #8.
+/// The private key that belongs to [`PUBLIC_KEY`], as PKCS #8.
 pub const PRIVATE_KEY: &[u8] = include_bytes!("../data/gateway_test_key.pk8");
 
 /// The public key of a gateway before its key was rotated.
@@ -84,7 +85,7 @@ pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/");
 const API: &str = "/api/bk-apigateway/prod";
 
 impl LocalApigw {
-    /// Serves it; this app is known.
+    /// Starts the API. It knows this app.
     pub async fn start(app_code: &str, app_secret: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let local = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
@@ -94,27 +95,27 @@ impl LocalApigw {
         local
     }
 
-    /// What BK_API_URL_TMPL is set to.
+    /// The value for BK_API_URL_TMPL.
     pub fn url_template(&self) -> String {
         format!("http://{}/api/{{api_name}}", self.address)
     }
 
-    /// Another app has this gateway.
+    /// Makes another app the owner of this gateway.
     pub fn give_to_another_app(&self, gateway: &str) {
         self.lock().gateways.insert(gateway.to_owned(), Gateway::of("another"));
     }
 
-    /// The older API is gone.
+    /// Removes the older API, v1.
     pub fn give_up_v1(&self) {
         self.lock().without_v1 = true;
     }
 
-    /// The next request of this kind is answered so, and not done.
+    /// Answers the next request of this kind with this error; the request has no effect.
     pub fn refuse_next(&self, method: Method, path: &str, status: u16, body: Value) {
         self.instead(method, path, status, body, false);
     }
 
-    /// The next request of this kind is done, but answered with an error.
+    /// Answers the next request of this kind with an error, although it takes effect.
     pub fn lose_next_answer(&self, method: Method, path: &str) {
         self.instead(method, path, 502, Value::Null, true);
     }
@@ -128,7 +129,7 @@ impl LocalApigw {
         self.lock().requests.clone()
     }
 
-    /// The requests since the last call, as `METHOD path`, and forgets them.
+    /// Takes the requests since the last call, as `METHOD path`.
     pub fn take_calls(&self) -> Vec<String> {
         let requests = std::mem::take(&mut self.lock().requests);
         requests.into_iter().map(|request| format!("{} {}", request.method, request.path)).collect()
@@ -139,19 +140,19 @@ impl LocalApigw {
         self.lock().gateways[gateway].versions.clone()
     }
 
-    /// The version that a stage has.
+    /// The version that is released on a stage.
     pub fn released(&self, gateway: &str, stage: &str) -> Option<String> {
         self.lock().gateways[gateway].released.get(stage).cloned()
     }
 
-    /// Gives a stage a version, as a person does at the console; the version must be there.
+    /// Releases a version on a stage, as a person does in the console. The version must exist.
     pub fn release_by_hand(&self, gateway: &str, stage: &str, version: &str) {
         let mut everything = self.lock();
         let gateway = everything.gateways.get_mut(gateway).unwrap();
         gateway.released.insert(stage.to_owned(), version.to_owned());
     }
 
-    /// What a gateway sends along with a call of this app's, in X-Bkapi-JWT.
+    /// The JWT that a gateway adds to this app's calls, in the header X-Bkapi-JWT.
     pub fn jwt(&self, gateway: &str, app_code: &str) -> String {
         jwt::signed(gateway, app_code)
     }
@@ -218,7 +219,7 @@ impl Everything {
         }
     }
 
-    /// Who asks, and for which tenant.
+    /// The calling app. Checks its credentials and its tenant.
     fn app(&self, headers: &HeaderMap) -> Result<String, Answer> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let unknown = || Answer::gateway_error(401, 1_640_101, "app code or app secret is incorrect");

@@ -1,4 +1,4 @@
-//! DynamoDB: `dynoxide` in memory, by the clock of the test, behind a port of its own.
+//! DynamoDB: `dynoxide` in memory, with the test's clock, behind a port of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 
 pub(crate) struct DynamoDb {
     database: Database,
-    // Its server cannot be called but through a socket, and it does more than its database does: it checks what
-    // serde would let pass, and words errors as DynamoDB does.
+    // The server of `dynoxide` can be called only through a socket. It is used because it does more than the
+    // database: it refuses requests that serde would accept, and has DynamoDB's error messages.
     url: String,
     client: reqwest::Client,
     task: AbortHandle,
@@ -39,9 +39,9 @@ impl DynamoDb {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database.clone())).abort_handle();
-        // An error says that it was done before.
+        // An error means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // A proxy that is in the environment is not for the loopback.
+        // Ignores a proxy in the environment: it is not for the loopback.
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { database, url, client, task }
     }

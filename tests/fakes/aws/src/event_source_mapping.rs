@@ -1,4 +1,4 @@
-//! What Lambda does between a queue and a function.
+//! The part of Lambda between a queue and a function.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::sqs::{Delivery, REGION, Sqs, arn, md5_of};
 /// Lambda's poller for one queue, with `ReportBatchItemFailures`: makes events of messages, and deletes the messages
 /// that the function has not named as failed.
 ///
-/// A function that crashes or times out is one whose event is not settled: its messages come again after the
-/// visibility time-out. What is done here is not counted as requests.
+/// To simulate a function that crashes or times out, do not settle its event: the messages come again after
+/// the visibility time-out. Calls made here are not counted as requests.
 pub struct EventSourceMapping {
     sqs: Arc<Sqs>,
     queue: String,
@@ -24,21 +24,22 @@ impl EventSourceMapping {
         Self { sqs, queue: queue.to_owned(), batch_size }
     }
 
-    /// The event of the messages that can be received now; `None` if there are none.
+    /// An event of the messages that can be received now; `None` if there are none.
     pub fn receive_batch(&self) -> Option<Value> {
         self.event(&self.sqs.receive_now(&self.queue, self.batch_size, None).unwrap())
     }
 
-    /// The same, after up to `wait` by the clock of the queue if there are none yet.
+    /// As [`Self::receive_batch`], but waits up to `wait` for a message, by the queue's clock.
     pub async fn wait_for_batch(&self, wait: Duration) -> Option<Value> {
         self.event(&self.sqs.receive(&self.queue, self.batch_size, None, wait).await.unwrap())
     }
 
-    /// Goes by what the function answered: `{"batchItemFailures": [{"itemIdentifier": messageId}]}`. Returns how
-    /// many messages were deleted; the others come again after the visibility time-out.
+    /// Deletes the messages of an event by the function's answer: all but those in `{"batchItemFailures":
+    /// [{"itemIdentifier": messageId}]}`. Returns the number of deleted messages; the others come again after
+    /// the visibility time-out.
     ///
-    /// As with Lambda, no failures may also be an empty object or null, and an answer that cannot be read, or names
-    /// a message that is not in the event, says that all have failed.
+    /// As with Lambda, an empty object or null means that no message failed. An answer that cannot be read,
+    /// or that names a message outside the event, means that all failed.
     pub fn settle(&self, event: &Value, response: &Value) -> usize {
         let records = event["Records"].as_array().unwrap();
         let text = |record: &Value, key: &str| record[key].as_str().unwrap().to_owned();

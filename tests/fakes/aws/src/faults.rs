@@ -1,4 +1,4 @@
-//! Faults that a test has ordered: which request is to fail next, and how.
+//! Faults that a test has ordered: which request fails next, and how.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::server::{Service, error_response};
 /// How a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Refused for there are too many of them; nothing is done.
+    /// Refused because of too many requests; the operation has no effect.
     Throttled,
-    /// Answered with status 500; nothing is done.
+    /// Answered with status 500; the operation has no effect.
     InternalError,
-    /// Answered with status 503; nothing is done.
+    /// Answered with status 503; the operation has no effect.
     Unavailable,
-    /// Nothing happens for that long, by the clock of the machine: it is the client's patience that is tried. Who
+    /// The request waits for this long by the machine's clock, to test the client's time-out. A client that
     /// has not hung up by then is served.
     Hang(Duration),
-    /// It is done, and the connection is cut before the answer.
+    /// The operation has its effect, and the connection is cut before the answer.
     AnswerLost,
 }
 
 impl Fault {
-    /// The answer of a service that refuses; `None` if it does not.
+    /// The answer of the service if this fault makes it refuse the request; otherwise `None`.
     pub(crate) fn refusal(self, service: Service) -> Option<Response> {
         let dynamodb = "com.amazonaws.dynamodb.v20120810#";
         let (status, error, query, text) = match (self, service) {
@@ -65,7 +65,7 @@ impl Fault {
     }
 }
 
-/// The faults that have not come yet, oldest first.
+/// The faults that have not been made yet, oldest first.
 #[derive(Default)]
 pub(crate) struct Faults(Mutex<Vec<Planned>>);
 
@@ -84,7 +84,7 @@ impl Faults {
         self.lock().clear();
     }
 
-    /// What is to happen to a request of `operation`.
+    /// Takes the fault for a request of `operation`, if one is ordered.
     pub(crate) fn take(&self, operation: &str) -> Option<Fault> {
         let service = operation.split('.').next();
         let mut faults = self.lock();

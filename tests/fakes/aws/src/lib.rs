@@ -1,12 +1,12 @@
 //! DynamoDB and SQS in the process of a test, for the real clients of the AWS SDK to talk to.
 //!
-//! [`LocalAws`] serves both on one port of the loopback, by a clock of the test's: what is due, visible or expired
-//! is so when the clock says it. It counts requests, fails them on demand, and shows what is in its tables and
-//! queues. [`EventSourceMapping`] does what Lambda does between a queue and a function.
+//! [`LocalAws`] serves both on one port of the loopback, with the test's clock: this clock alone decides what
+//! is due, visible or expired. It counts requests, fails them on demand, and shows the contents of its tables
+//! and queues. [`EventSourceMapping`] is the part of Lambda between a queue and a function.
 //!
-//! DynamoDB is `dynoxide`; SQS is a double, written here, that is strict where SQS is and promises no more than SQS
-//! does: messages may come twice if told so ([`LocalAws::deliver_twice`]), and an old receipt handle deletes or
-//! does not ([`QueueOptions::old_handles_delete`]). Signatures are not checked.
+//! DynamoDB is `dynoxide`. SQS is a fake in this crate, which is as strict as SQS and promises no more: a
+//! test can have messages delivered twice ([`LocalAws::deliver_twice`]), and chooses whether an old receipt
+//! handle deletes a message ([`QueueOptions::old_handles_delete`]). Signatures are not checked.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -47,7 +47,7 @@ use crate::dynamodb::DynamoDb;
 use crate::server::Server;
 use crate::sqs::Sqs;
 
-/// DynamoDB and SQS at one endpoint, until it is dropped.
+/// DynamoDB and SQS at one endpoint. Dropping it stops both.
 pub struct LocalAws {
     endpoint: String,
     server: Arc<Server>,
@@ -80,13 +80,13 @@ impl LocalAws {
         self.server.dynamodb.items(table)
     }
 
-    /// Deletes the items that have expired, which DynamoDB does some days later; how many those were.
+    /// Deletes the items that have expired, which DynamoDB does some days later. Returns their number.
     pub fn sweep_expired(&self) -> usize {
         self.server.dynamodb.sweep_expired()
     }
 
-    /// Creates a standard queue and returns its URL. The dead-letter queue of [`QueueOptions::redrive`] must be
-    /// there.
+    /// Creates a standard queue and returns its URL. The dead-letter queue of [`QueueOptions::redrive`] must
+    /// exist.
     pub fn create_queue(&self, name: &str, options: QueueOptions) -> String {
         self.server.sqs.create_queue_with(name, options)
     }
@@ -96,41 +96,41 @@ impl LocalAws {
         sqs::arn(name)
     }
 
-    /// What is in a queue, whether it can be received or not, in the order in which it came.
+    /// All messages in a queue, whether they can be received or not, in the order in which they were sent.
     pub fn messages(&self, queue: &str) -> Vec<StoredMessage> {
         self.server.sqs.messages(queue)
     }
 
-    /// From now on, the next `deliveries` messages that the queue gives out are given out once more, though they
-    /// be deleted meanwhile.
+    /// The next `deliveries` messages that the queue delivers are delivered a second time, even if they are
+    /// deleted in between.
     pub fn deliver_twice(&self, queue: &str, deliveries: usize) {
         self.server.sqs.deliver_twice(queue, deliveries);
     }
 
-    /// Lambda's poller for a queue, which gives a function up to `batch_size` messages at a time.
+    /// Lambda's poller for a queue, which passes up to `batch_size` messages at a time to a function.
     pub fn event_source_mapping(&self, queue: &str, batch_size: usize) -> EventSourceMapping {
         assert!(batch_size > 0);
         EventSourceMapping::new(Arc::clone(&self.server.sqs), queue, batch_size)
     }
 
-    /// How many requests there were, by operation: `DynamoDB.UpdateItem`, `SQS.SendMessage`. Those that were failed
-    /// on demand are among them; what is done by methods of this type is not.
+    /// The number of requests by operation (`DynamoDB.UpdateItem`, `SQS.SendMessage`). It includes requests
+    /// that failed on demand, but not the work of this type's own methods.
     pub fn requests(&self) -> BTreeMap<String, usize> {
         self.server.requests()
     }
 
-    /// The same, and begins to count anew.
+    /// The number of requests by operation, as [`Self::requests`]; resets the counts.
     pub fn take_requests(&self) -> BTreeMap<String, usize> {
         self.server.take_requests()
     }
 
-    /// Fails the next `times` requests of an operation (`SQS.SendMessage`) or of a service (`DynamoDB`). Several
-    /// faults for one operation come one after another.
+    /// Fails the next `times` requests of an operation (`SQS.SendMessage`) or of a service (`DynamoDB`).
+    /// Several faults for one operation are made one after another.
     pub fn fail_next(&self, operation: &str, fault: Fault, times: usize) {
         self.server.faults.plan(operation, fault, times);
     }
 
-    /// Forgets the faults that have not come yet.
+    /// Cancels the faults that have not been made yet.
     pub fn heal(&self) {
         self.server.faults.forget();
     }

@@ -1,4 +1,4 @@
-//! The endpoint: takes requests of both services apart, counts them, and lets faults happen to them.
+//! The endpoint: parses the requests of both services, counts them, and makes the ordered faults.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +18,7 @@ use crate::faults::{Fault, Faults};
 use crate::sqs::Sqs;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
-/// DynamoDB takes no more, and SQS takes less.
+/// The largest body of a request to DynamoDB, in bytes; SQS's limit is smaller.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
 /// One of the services.
@@ -28,14 +28,14 @@ pub(crate) enum Service {
     Sqs,
 }
 
-/// What a client asks for.
+/// The service and the name of the operation that a client asks for.
 struct Operation {
     service: Service,
     name: String,
 }
 
 impl Operation {
-    /// Reads it from the header X-Amz-Target.
+    /// Reads the operation from the header X-Amz-Target.
     fn of(headers: &HeaderMap) -> Option<Self> {
         let target = headers.get("x-amz-target")?.to_str().ok()?;
         let (service, name) = target.split_once('.')?;
@@ -47,7 +47,7 @@ impl Operation {
         Some(Self { service, name: name.to_owned() })
     }
 
-    /// The name it is counted by.
+    /// The name under which the operation is counted.
     fn full_name(&self) -> String {
         let service = match self.service {
             Service::DynamoDb => "DynamoDB",
@@ -93,7 +93,7 @@ impl Server {
 }
 
 pub(crate) async fn serve(listener: TcpListener, server: Arc<Server>) {
-    // A small answer must not wait for the acknowledgement of the one before.
+    // A small answer must not wait for the acknowledgement of the previous one.
     let listener = listener.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
     });
@@ -133,7 +133,8 @@ fn cut() -> Response {
     Response::new(Body::from_stream(broken))
 }
 
-/// An error in the JSON protocol; `query` is its code and who is to blame, for clients that know the older one.
+/// An error in the JSON protocol. `query` has the code and the party at fault, for clients that read the
+/// older query protocol.
 pub(crate) fn error_response(status: StatusCode, error: &str, query: Option<&str>, text: &str) -> Response {
     let body = json!({"__type": error, "message": text}).to_string();
     let mut response = (status, [(header::CONTENT_TYPE, JSON)], body).into_response();

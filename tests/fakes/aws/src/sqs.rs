@@ -1,4 +1,4 @@
-//! SQS: standard queues by the clock of the test.
+//! SQS: standard queues with the test's clock.
 
 mod error;
 mod message;
@@ -23,15 +23,15 @@ pub const REGION: &str = "us-east-1";
 /// The account that owns everything here.
 pub const ACCOUNT: &str = "000000000000";
 
-/// How a queue is.
+/// Options of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueOptions {
     /// How long a received message is hidden.
     pub visibility_timeout: Duration,
-    /// The dead-letter queue, and how often a message may be received before it goes there. It goes when somebody
-    /// comes upon it who would receive it once more.
+    /// The dead-letter queue, and the number of deliveries after which a message goes there. It moves when
+    /// the next receive would deliver it once more.
     pub redrive: Option<(String, u32)>,
-    /// Whether the receipt handle of an earlier delivery deletes the message. SQS promises neither.
+    /// Whether the receipt handle of an earlier delivery deletes the message. SQS promises neither behaviour.
     pub old_handles_delete: bool,
 }
 
@@ -44,13 +44,14 @@ impl Default for QueueOptions {
 /// A message that is in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// Its id, which it keeps when it is delivered again and when it becomes a dead letter.
+    /// The message's id. It stays the same when the message is delivered again and when it becomes a dead
+    /// letter.
     pub id: String,
-    /// What was sent.
+    /// The body that was sent.
     pub body: String,
-    /// From then on it can be received, be it the first time or again.
+    /// When the message can be received, for the first time or again.
     pub due: Timestamp,
-    /// How often it has been received; with a dead letter, the times before it was one included.
+    /// Number of deliveries. For a dead letter, this includes deliveries from its former queue.
     pub receive_count: u32,
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn arn(queue: &str) -> String {
     format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}")
 }
 
-/// Whole seconds within the bounds that SQS sets a parameter.
+/// Checks that whole seconds are within SQS's bounds for the parameter.
 fn range(parameter: &str, seconds: i64, least: i64, most: i64) -> Result<Duration, Error> {
     if (least..=most).contains(&seconds) {
         return Ok(Duration::from_secs(seconds.unsigned_abs()));
@@ -72,7 +73,7 @@ pub(crate) struct Sqs {
     clock: Arc<dyn Clock>,
     endpoint: String,
     queues: Mutex<Queues>,
-    /// Something may be received that could not before, for another reason than that time has passed.
+    /// Notified when a message may have become receivable for a reason other than the passing of time.
     changed: Notify,
 }
 
@@ -88,7 +89,7 @@ impl Queues {
         self.by_name.get_mut(name).ok_or_else(missing)
     }
 
-    /// Receives, and takes dead letters to their queue.
+    /// Receives, and moves dead letters to their queue.
     fn take(
         &mut self,
         name: &str,
@@ -175,7 +176,8 @@ impl Sqs {
         Ok(id)
     }
 
-    /// Up to `max` messages; waits up to `wait` for the first, be it sent, due or visible again meanwhile.
+    /// Receives up to `max` messages. Waits up to `wait` for the first, which may be newly sent, due or
+    /// visible again.
     pub(crate) async fn receive(
         &self,
         name: &str,
@@ -185,7 +187,7 @@ impl Sqs {
     ) -> Result<Vec<Delivery>, Error> {
         let until = self.clock.now() + wait;
         loop {
-            // From here on nothing that is sent is missed.
+            // From here on no sent message is missed.
             let changed = self.changed.notified();
             let now = self.clock.now();
             let deliveries = self.receive_now(name, max, visibility_timeout)?;
@@ -195,8 +197,7 @@ impl Sqs {
             let next_due = self.lock().get(name)?.next_due();
             let wake_at = next_due.map_or(until, |due| due.min(until));
             let mut sleep = self.clock.sleep(wake_at.since(now));
-            // A clock that is moved by hand measures the sleep from when it is polled first, and may have been moved
-            // before that.
+            // A manual clock measures the sleep from its first poll, and may have been moved before that.
             if futures::poll!(&mut sleep).is_ready() || self.clock.now() != now {
                 continue;
             }
@@ -217,7 +218,7 @@ impl Sqs {
         let last_key = queues.last_key;
         let deliveries = queues.take(name, max, visibility_timeout, self.clock.now())?;
         if queues.last_key > last_key {
-            // There is a dead letter, or one that comes twice.
+            // The call moved a dead letter or made a copy of a message.
             self.changed.notify_waiters();
         }
         Ok(deliveries)
@@ -247,7 +248,7 @@ impl Sqs {
 }
 
 impl Delivery {
-    /// What the queue itself says of a message.
+    /// The attributes that the queue itself gives a message.
     pub(crate) fn system_attributes(&self) -> BTreeMap<&'static str, String> {
         let stored = &self.stored;
         let millis = |at: Timestamp| at.as_millis().to_string();
@@ -266,7 +267,7 @@ impl Delivery {
     }
 }
 
-/// The MD5 of a body, as SQS gives it with each message.
+/// The MD5 of a body, which SQS adds to each message.
 pub(crate) fn md5_of(body: &str) -> String {
     format!("{:x}", md5::compute(body))
 }

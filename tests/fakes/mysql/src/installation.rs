@@ -1,11 +1,12 @@
-//! The installed MariaDB, and a data directory made once that each server begins with a copy of.
+//! The installed MariaDB, and the template of a data directory: it is made once, and each server begins with
+//! a copy.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Options that make a server small and quick to start. Transactions are flushed to the disk as ever.
+/// Options that make a server small and quick to start. Transactions are still flushed to the disk.
 pub(crate) const SMALL: [&str; 6] = [
     "--performance-schema=OFF",
     "--innodb-buffer-pool-size=64M",
@@ -15,18 +16,18 @@ pub(crate) const SMALL: [&str; 6] = [
     "--max-connections=100",
 ];
 
-/// The server's program.
+/// The path of the server's program.
 pub(crate) fn server() -> PathBuf {
     find(&["mariadbd", "mysqld"])
 }
 
-/// Root has to say that it means to run the server as root.
+/// The option that MariaDB requires to run as root, if this process is root.
 pub(crate) fn as_root() -> Option<&'static str> {
     (fs::metadata("/proc/self").unwrap().uid() == 0).then_some("--user=root")
 }
 
-/// A data directory with nothing in it but a root without password. It is made by whoever comes first, beside
-/// the test programs.
+/// The template of a data directory, beside the test programs. It holds only a root user without a password.
+/// The first process that needs it makes it.
 pub(crate) fn template() -> PathBuf {
     let programs = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let template = programs.join("mariadb-data");
@@ -43,7 +44,7 @@ pub(crate) fn template() -> PathBuf {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        // Somebody else may have been faster; theirs is as good.
+        // Another process may have been faster; its directory is as good.
         if fs::rename(&data, &template).is_err() {
             assert!(template.exists());
         }
@@ -53,7 +54,7 @@ pub(crate) fn template() -> PathBuf {
 
 fn find(names: &[&str]) -> PathBuf {
     let path = std::env::var("PATH").unwrap_or_default();
-    // Debian keeps servers where a user's PATH does not lead.
+    // Debian keeps servers in folders outside a user's PATH.
     let folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin", "/usr/libexec"]).map(Path::new);
     let mut programs = folders.flat_map(|folder| names.iter().map(|name| folder.join(name)));
     programs.find(|program| program.is_file()).unwrap_or_else(|| {

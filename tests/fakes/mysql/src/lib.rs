@@ -1,8 +1,8 @@
-//! A MariaDB server of a test's own: on a port and a data directory of its own, which can be restarted, killed
-//! or held, and is gone when it is dropped.
+//! A MariaDB server for one test, with its own port and data directory. The test can restart, kill or freeze
+//! it. Dropping it ends the server.
 //!
-//! It needs MariaDB's server to be installed (on Debian and Ubuntu the package `mariadb-server`); no service has
-//! to run.
+//! MariaDB's server must be installed (on Debian and Ubuntu the package `mariadb-server`); no service has to
+//! run.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 #![allow(clippy::missing_panics_doc, reason = "everything panics that does not work")]
 
@@ -19,15 +19,15 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use tempfile::TempDir;
 
-/// The user that tests are; it may do everything that an application's user may on a database of its own.
+/// The tests' user. It has the rights of an application's user on its own database.
 const USER: &str = "plugin";
 const PASSWORD: &str = "a p@ss/word";
 const PASSWORD_IN_URL: &str = "a%20p%40ss%2Fword";
 
-/// The database that every server has from the beginning.
+/// The database that every server starts with.
 const DATABASE: &str = "plugin";
 
-/// A server that runs, or that a test has stopped.
+/// A server that is running, or that its test has stopped.
 pub struct MariaDb {
     folder: TempDir,
     port: u16,
@@ -46,7 +46,7 @@ impl MariaDb {
         Self::start_on(tempfile::tempdir().unwrap(), options).await
     }
 
-    /// As [`MariaDb::start`], with its data below `folder`: on the disk that is to be measured.
+    /// As [`MariaDb::start`], with the data below `folder`, so that a benchmark can choose the disk.
     pub async fn start_in(folder: &Path) -> Self {
         Self::start_on(tempfile::tempdir_in(folder).unwrap(), &["--innodb-log-file-size=96M"]).await
     }
@@ -55,7 +55,7 @@ impl MariaDb {
         copy(&installation::template(), &folder.path().join("data"));
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut server = Self { folder, port: 0, options, child: None };
-        // Somebody else may take the port before the server has it.
+        // Another process may take the port before the server has it.
         for _ in 0..10 {
             server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             server.spawn();
@@ -98,12 +98,12 @@ impl MariaDb {
         self.start_again().await;
     }
 
-    /// Lets the server stand still: connections stay open and nothing is answered.
+    /// Freezes the server: connections stay open and get no answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a server go on that stood still.
+    /// Lets a frozen server continue.
     pub fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -113,28 +113,28 @@ impl MariaDb {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Where the database is, for a store.
+    /// The database's address, for a store.
     pub fn address(&self) -> MysqlAddress {
         MysqlAddress::from_url(&self.url()).unwrap()
     }
 
-    /// The same as a setting.
+    /// The database's address as a URL, for a setting.
     pub fn url(&self) -> String {
         format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{DATABASE}", self.port)
     }
 
-    /// A connection to the database as the user who may do everything.
+    /// Connects to the database as the root user.
     pub async fn connect(&self) -> MySqlConnection {
         self.root().database(DATABASE).connect().await.unwrap()
     }
 
-    /// Runs a statement as the user who may do everything.
+    /// Runs a statement as the root user.
     pub async fn execute(&self, sql: &str) {
         let mut connection = self.root().connect().await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     }
 
-    /// Statements of a kind (`Com_select`, `Com_stmt_execute`, ...) that were run since the server was started.
+    /// Number of statements of a kind (`Com_select`, `Com_stmt_execute`, ...) since the server's start.
     pub async fn count_of(&self, kind: &str) -> u64 {
         let mut connection = self.root().connect().await.unwrap();
         let (_, count): (String, String) =
@@ -154,7 +154,7 @@ impl MariaDb {
             .disable_statement_logging()
     }
 
-    /// What the server has said.
+    /// The server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -178,7 +178,7 @@ impl MariaDb {
         self.child = Some(child);
     }
 
-    /// Waits until the server answers. False: it has ended.
+    /// Waits until the server answers. Returns `false` if it has ended instead.
     async fn answers(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
@@ -197,7 +197,7 @@ impl MariaDb {
 impl Drop for MariaDb {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Also if it stands still. It may have ended by itself.
+            // SIGKILL ends a frozen server too. An error means that it has already ended.
             child.kill().ok();
             child.wait().ok();
         }

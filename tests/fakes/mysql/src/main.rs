@@ -1,4 +1,4 @@
-//! A MariaDB server for a script: prints its URL, and is gone when this process is told to stop.
+//! A MariaDB server for a script: prints its URL, and ends the server when this process is told to stop.
 #![allow(clippy::print_stdout, reason = "the URL is what it is started for")]
 
 use local_mysql::MariaDb;

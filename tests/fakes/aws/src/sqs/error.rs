@@ -1,11 +1,12 @@
-//! What SQS refuses, in its words.
+//! SQS's errors, with its own messages.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::server::error_response;
 
-/// A kind of error: its name in the JSON protocol and its code in the older one, which clients still go by.
+/// A kind of error: its name in the JSON protocol, and its code in the older query protocol, which clients
+/// still read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     json: &'static str,
@@ -57,7 +58,7 @@ pub(crate) const TOO_MANY_ENTRIES: Kind = Kind::new(
 pub(crate) const UNKNOWN_OPERATION: Kind =
     Kind::new("com.amazon.coral.service#UnknownOperationException", "InvalidAction");
 
-/// A request, or an entry of a batch, that is refused. The client is to blame for all of them.
+/// The error of a refused request, or of a refused entry of a batch. All of them are the client's fault.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Error {
     kind: Kind,
@@ -78,7 +79,7 @@ impl Error {
         Self::new(INVALID_PARAMETER_VALUE, text)
     }
 
-    /// The code, as the entry of a batch has it.
+    /// The code in the form used for an entry of a batch.
     pub(crate) fn code(&self) -> &'static str {
         self.kind.query
     }

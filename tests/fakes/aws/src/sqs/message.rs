@@ -1,4 +1,4 @@
-//! What a message may be.
+//! Messages, and the limits of SQS on them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{self, Error};
 use super::range;
 
-/// Bytes of a message, and of all messages of a batch.
+/// The largest size of a message, and of all messages of a batch together, in bytes.
 pub(crate) const LARGEST: usize = 1024 * 1024;
 const MOST_ATTRIBUTES: usize = 10;
 
@@ -23,7 +23,7 @@ pub(crate) struct Attribute {
     pub(crate) binary_value: Option<String>,
 }
 
-/// A message as it is sent.
+/// A message, as its sender gives it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Message {
@@ -70,12 +70,12 @@ impl Message {
         Ok(())
     }
 
-    /// How long it is to be hidden, if not as long as the queue says.
+    /// The message's own delay, if it has one instead of the queue's.
     pub(crate) fn delay(&self) -> Result<Option<Duration>, Error> {
         self.delay_seconds.map(|delay| range("DelaySeconds", delay, 0, 900)).transpose()
     }
 
-    /// Bytes that SQS counts: body and attributes.
+    /// The size that SQS counts, in bytes: body and attributes.
     pub(crate) fn size(&self) -> usize {
         self.body.len() + self.attributes.iter().map(|(name, value)| name.len() + value.size()).sum::<usize>()
     }
@@ -113,7 +113,7 @@ impl Attribute {
     }
 }
 
-/// Whether SQS takes the character in a body.
+/// Whether SQS allows the character in a body.
 fn is_allowed(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }

@@ -26,7 +26,7 @@ struct CreateQueue {
 #[serde(rename_all = "camelCase")]
 struct RedrivePolicy {
     dead_letter_target_arn: String,
-    /// Both a number and a text are taken.
+    /// A number or a text.
     max_receive_count: Value,
 }
 
@@ -49,7 +49,7 @@ struct ReceiveMessage {
     message_attribute_names: Vec<String>,
 }
 
-/// A request about a message that was received.
+/// A request about a received message.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct OfDelivery {
@@ -74,7 +74,7 @@ struct Entry<T> {
 }
 
 impl Sqs {
-    /// Does what a request asks for.
+    /// Runs the operation of a request.
     pub(crate) async fn answer(&self, operation: &str, body: &[u8]) -> Result<Value, Error> {
         let request: Value = parse(serde_json::from_slice(body))?;
         match operation {
@@ -104,7 +104,7 @@ impl Sqs {
         }
     }
 
-    /// The name of the queue that a request is about; it is there.
+    /// The name of a request's queue, which is known to exist.
     fn queue_of(&self, request: &Value) -> Result<String, Error> {
         let url = request["QueueUrl"].as_str().filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| Error::missing("QueueUrl"))?;
@@ -260,7 +260,8 @@ fn read<T: DeserializeOwned>(request: Value) -> Result<T, Error> {
     parse(serde_json::from_value(request))
 }
 
-/// Whether a name is one of those asked for: `All`, or `.*` and `prefix.*` with the sender's attributes.
+/// Whether the request asks for this attribute. `All` asks for every one; for the sender's attributes, `.*`
+/// and `prefix.*` are patterns too.
 fn is_asked_for(name: &str, asked: &[String]) -> bool {
     asked.iter().any(|asked| {
         asked == "All"
@@ -269,7 +270,7 @@ fn is_asked_for(name: &str, asked: &[String]) -> bool {
     })
 }
 
-/// A message as ReceiveMessage gives it.
+/// A message in the form of ReceiveMessage's answer.
 fn received(delivery: &Delivery, request: &ReceiveMessage) -> Value {
     let message = &delivery.stored.message;
     let mut json = Map::new();
@@ -293,7 +294,7 @@ fn received(delivery: &Delivery, request: &ReceiveMessage) -> Value {
     Value::Object(json)
 }
 
-/// Does each entry of a batch on its own, once the batch as a whole will do.
+/// Runs each entry of a batch on its own, after checking the batch as a whole.
 fn batch<T>(request: Batch<T>, mut run: impl FnMut(T) -> Result<Value, Error>) -> Result<Value, Error> {
     let count = request.entries.len();
     let ids: BTreeSet<_> = request.entries.iter().map(|entry| entry.id.clone()).collect();

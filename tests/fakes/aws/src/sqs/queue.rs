@@ -1,4 +1,4 @@
-//! A standard queue: what is in it, what can be received, and what a receipt handle is good for.
+//! A standard queue: its messages, which of them can be received, and what a receipt handle can do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use bk_plugin_core::clock::Timestamp;
 use super::error::{self, Error};
 use super::message::Message;
 
-/// What a queue was created with.
+/// The settings that a queue was created with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) visibility_timeout: Duration,
@@ -33,7 +33,7 @@ impl Default for Settings {
     }
 }
 
-/// Where messages go that have been received too often.
+/// The queue for messages that have been received too often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Redrive {
     pub(crate) dead_letter_queue: String,
@@ -47,14 +47,14 @@ pub(crate) struct Stored {
     pub(crate) message: Arc<Message>,
     pub(crate) sent_at: Timestamp,
     pub(crate) visible_at: Timestamp,
-    /// With a dead letter, also how often it was received before it was one.
+    /// For a dead letter, this includes deliveries from its former queue.
     pub(crate) receive_count: u32,
     pub(crate) first_received_at: Option<Timestamp>,
-    /// The queue it is a dead letter of.
+    /// The former queue of a dead letter.
     pub(crate) dead_letter_of: Option<String>,
     /// Sent and not received since.
     is_new: bool,
-    /// It is there because the message is to come twice.
+    /// A copy, made because the message is to be delivered twice.
     is_duplicate: bool,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Delivery {
     pub(crate) handle: String,
 }
 
-/// Names one delivery of a message. To clients it is opaque.
+/// Identifies one delivery of a message. It is opaque to clients.
 #[derive(Clone, Copy)]
 struct Handle {
     key: u64,
@@ -111,7 +111,7 @@ impl std::fmt::Display for Handle {
     }
 }
 
-/// How many messages are in which state.
+/// The number of messages in each state.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) visible: usize,
@@ -124,9 +124,9 @@ pub(crate) struct Counts {
 pub(crate) struct Queue {
     pub(crate) settings: Settings,
     pub(crate) created_at: Timestamp,
-    /// By keys that no two messages of any queue have in common.
+    /// The messages by key; a key is unique across all queues.
     messages: BTreeMap<u64, Stored>,
-    /// Deliveries that are to be made twice.
+    /// Number of deliveries that are still to be made twice.
     duplicates: usize,
     purged_at: Option<Timestamp>,
 }
@@ -144,14 +144,15 @@ impl Queue {
         self.duplicates += deliveries;
     }
 
-    /// Deletes what is older than the queue keeps messages.
+    /// Deletes the messages that are older than the queue's retention period.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         let retention = self.settings.retention;
         self.messages.retain(|_, stored| stored.sent_at + retention > now);
     }
 
-    /// Up to `max` messages that can be received, hidden from now on; and the dead letters that were come upon.
-    /// `next_key` gives keys for messages that will come twice.
+    /// Takes up to `max` messages that can be received, and hides them from now on. Also removes and returns
+    /// all dead letters that are due. `next_key` gives the keys of copies that are to be delivered a second
+    /// time.
     pub(crate) fn take(
         &mut self,
         max: usize,
@@ -190,8 +191,8 @@ impl Queue {
         (deliveries, dead)
     }
 
-    /// Deletes a message by the handle of its last delivery. With another one nothing need happen, and it is no
-    /// error.
+    /// Deletes a message by the handle of its last delivery. The handle of an earlier delivery may delete
+    /// nothing, which is not an error.
     pub(crate) fn delete(&mut self, handle: &str) -> Result<(), Error> {
         let handle = Handle::parse(handle)?;
         let is_last =
@@ -202,7 +203,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Hides a message that has been received for that long from now on.
+    /// Hides a received message for the given time from now on.
     pub(crate) fn change_visibility(
         &mut self,
         handle: &str,
@@ -222,7 +223,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Deletes all messages; once a minute at most.
+    /// Deletes all messages; at most once a minute.
     pub(crate) fn purge(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.purged_at.is_some_and(|at| now.since(at) < Duration::from_mins(1)) {
             let text = "Only one PurgeQueue operation is allowed every 60 seconds.";

@@ -1,4 +1,4 @@
-//! Services with a clock that is set by hand, and plain requests to them.
+//! The services with a manual clock, and plain requests to them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 pub(crate) const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -34,7 +34,7 @@ impl World {
         Self { aws, clock, client }
     }
 
-    /// With a queue of the name `q`.
+    /// Starts the services with a queue named `q`.
     pub(crate) async fn with_queue() -> Self {
         let world = Self::open().await;
         world.aws.create_queue("q", QueueOptions::default());
@@ -56,7 +56,7 @@ impl World {
         Ok(Answer { status: response.status().as_u16(), query_error, body: response.json().await? })
     }
 
-    /// An operation on the queue `q`, whatever comes of it.
+    /// Makes an operation on the queue `q`, which may succeed or fail.
     pub(crate) async fn ask(&self, operation: &str, mut body: Value) -> Answer {
         if body.get("QueueUrl").is_none() {
             body["QueueUrl"] = json!(self.url("q"));
@@ -64,14 +64,14 @@ impl World {
         self.post(&format!("AmazonSQS.{operation}"), &body).await.unwrap()
     }
 
-    /// An operation on the queue `q` that succeeds.
+    /// Makes an operation on the queue `q`, asserts that it succeeds, and returns its answer.
     pub(crate) async fn call(&self, operation: &str, body: Value) -> Value {
         let answer = self.ask(operation, body).await;
         assert_eq!(answer.status, 200, "{operation}: {answer:?}");
         answer.body
     }
 
-    /// An operation on the queue `q` that is refused: the code of the error.
+    /// Makes an operation on the queue `q`, asserts that it is refused, and returns the error's code.
     pub(crate) async fn refusal(&self, operation: &str, body: Value) -> String {
         let answer = self.ask(operation, body).await;
         assert_eq!(answer.status, 400, "{operation}: {answer:?}");
@@ -87,7 +87,7 @@ impl World {
         self.call("SendMessage", json!({"MessageBody": body})).await;
     }
 
-    /// Up to ten messages of the queue `q`.
+    /// Receives up to ten messages from the queue `q`.
     pub(crate) async fn receive(&self) -> Vec<Value> {
         self.receive_from("q").await
     }
@@ -100,7 +100,7 @@ impl World {
         answer["Messages"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Bodies and receive counts of what can be received.
+    /// Receives up to ten messages, and returns their bodies and receive counts.
     pub(crate) async fn received(&self) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let look = |message: &Value| {
@@ -113,7 +113,7 @@ impl World {
         self.call("DeleteMessage", json!({"ReceiptHandle": message["ReceiptHandle"]})).await;
     }
 
-    /// Messages that are visible, in flight and delayed.
+    /// The numbers of messages that are visible, in flight and delayed.
     pub(crate) async fn counts(&self) -> [u32; 3] {
         let answer = self.call("GetQueueAttributes", json!({"AttributeNames": ["All"]})).await;
         ["", "NotVisible", "Delayed"].map(|state| {
@@ -123,7 +123,7 @@ impl World {
     }
 }
 
-/// The only one.
+/// The only element.
 pub(crate) fn one<T>(mut of: Vec<T>) -> T {
     assert_eq!(of.len(), 1);
     of.remove(0)

@@ -1,4 +1,4 @@
-//! What this crate adds to the DynamoDB it stands on.
+//! The additions of this crate to `dynoxide`.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Events and what becomes of their messages.
+//! Events, and what happens to their messages.
 
 use std::time::Duration;
 

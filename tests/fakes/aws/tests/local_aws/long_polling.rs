@@ -1,4 +1,4 @@
-//! Receivers that wait, by a clock that is set by hand and by that of the machine.
+//! Receivers that wait, with a manual clock and with the machine's clock.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::{VISIBILITY_TIMEOUT, World, one};
 
-/// A receiver that is let wait: its request is with the queue when this returns.
+/// Starts a receiver that waits. Its request has reached the queue when this function returns.
 async fn waiting(world: &World) -> JoinHandle<Value> {
     world.aws.take_requests();
     let receiver = world.clone();
@@ -94,7 +94,7 @@ async fn it_ends_in_time() {
     assert_eq!(soon(receiver).await, json!({}));
 }
 
-/// A clock that somebody moves when the queue has read it and does not sleep yet.
+/// A clock that moves after the queue has read it and before the queue sleeps.
 struct MovedMeanwhile {
     clock: ManualClock,
     by: Mutex<Option<Duration>>,

@@ -1,4 +1,4 @@
-//! The doubles, called as the clients of the AWS SDK call them: with plain requests, and with those clients.
+//! Tests of the fakes, with the AWS SDK's clients and with plain requests of the same form.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod client;

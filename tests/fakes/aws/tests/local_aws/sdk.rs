@@ -1,4 +1,4 @@
-//! The clients of the AWS SDK: what they make of answers, errors and faults.
+//! The AWS SDK's clients: how they read answers, errors and faults.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn dynamodb() {
     assert_eq!((requests["DynamoDB.PutItem"], requests["DynamoDB.GetItem"]), (2, 1));
 }
 
-/// So that a test of a store sees whether it tries again, and what it does twice.
+/// A store's test can thus see whether the store tries again, and which operations it makes twice.
 #[tokio::test]
 async fn every_fault_is_tried_again() {
     let world = World::with_queue().await;

@@ -129,7 +129,7 @@ async fn visibility_can_be_changed_while_a_message_is_in_flight() {
     assert_eq!(world.received().await, seen("a", 4));
 }
 
-/// With its id and its count, as SQS has it.
+/// A dead letter keeps its id and its receive count, as in SQS.
 #[tokio::test]
 async fn what_is_received_too_often_becomes_a_dead_letter() {
     let world = World::open().await;
