@@ -197,7 +197,7 @@ impl Bench {
             json!({URL_INFO: {"url": "http://caller.test/", "data": {}}}).as_object().cloned().unwrap();
         let call = Call { inputs, context, caller: caller() };
         let version = self.engine.registry().version("1.0.0").unwrap();
-        self.call_engine().invoke(&**version, self.trace_id.clone(), call).await.unwrap()
+        self.call_engine().invoke(version, self.trace_id.clone(), call).await.unwrap()
     }
 
     /// A token of a callback that the invocation may have prepared.

@@ -86,7 +86,7 @@ pub(super) async fn invoke(
     let trace_id = TraceId::random();
     let id = trace_id.clone();
     let call = Call { inputs, context, caller };
-    let step = async move { engine.for_call(call_context).invoke(&*version, id, call).await };
+    let step = async move { engine.for_call(call_context).invoke(&version, id, call).await };
     match whatever_the_caller_does(&service.steps, step).await {
         Ok(Ok(Invoked { state, outputs, err })) => {
             let data = InvokeData { outputs, state, err };
