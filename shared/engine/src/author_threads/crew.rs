@@ -140,3 +140,30 @@ fn tell_of_bound(shared: &Shared) {
         None => tracing::warn!("held threads have come back: this process runs all code again"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_threads_are_replaced_up_to_the_bound() {
+        let crew = Crew::new(2, 10);
+        assert_eq!(crew.to_start(2, 0, 0), 0);
+        assert_eq!(crew.to_start(2, 1, 1), 1, "one is free");
+        assert_eq!(crew.to_start(3, 1, 0), 0, "it is replaced already");
+        assert_eq!(crew.to_start(2, 2, 2), 4, "a burst: twice as many");
+        assert_eq!(crew.to_start(6, 6, 4), 6, "no more than the bound");
+        assert_eq!(crew.to_start(12, 12, 6), 0);
+    }
+}
+
+#[cfg(test)]
+impl Crew {
+    pub(super) fn base(&self) -> usize {
+        self.base
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.threads().len()
+    }
+}
