@@ -17,7 +17,6 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_executor::Executor;
@@ -69,7 +68,6 @@ struct Shared {
     runtime: Handle,
     crew: Crew,
     refusal: Arc<Refusal>,
-    closed: AtomicBool,
 }
 
 /// Threads of the tokio runtime, besides one for each core. A task that an author spawns and that blocks holds one of
@@ -91,7 +89,6 @@ impl AuthorThreads {
             runtime: runtime.handle().clone(),
             crew: Crew::new(base, bound),
             refusal: Arc::default(),
-            closed: AtomicBool::new(false),
         });
         let threads = Self { shared: Arc::clone(&shared), runtime: Some(runtime) };
         crew::start(&shared)?;
@@ -133,7 +130,6 @@ impl AuthorThreads {
 
 impl Drop for AuthorThreads {
     fn drop(&mut self) {
-        self.shared.closed.store(true, Ordering::Relaxed);
         self.shared.crew.end_all();
         if let Some(runtime) = self.runtime.take() {
             // Waits for nothing: what is held may never come back.

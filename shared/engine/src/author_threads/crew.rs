@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
@@ -21,19 +20,28 @@ const SURPLUS_KEPT: Duration = Duration::from_secs(1);
 pub(super) struct Crew {
     base: usize,
     bound: usize,
-    threads: Mutex<Vec<Arc<AuthorThread>>>,
+    /// `None` when they have been told to end.
+    threads: Mutex<Option<Vec<Arc<AuthorThread>>>>,
 }
 
 impl Crew {
     pub(super) fn new(base: usize, bound: usize) -> Self {
-        Self { base, bound, threads: Mutex::default() }
+        Self { base, bound, threads: Mutex::new(Some(Vec::new())) }
     }
 
+    /// Tells all threads to end. No more are started.
     pub(super) fn end_all(&self) {
-        self.threads().iter().for_each(|thread| thread.end());
+        let threads = self.threads().take();
+        threads.into_iter().flatten().for_each(|thread| thread.end());
     }
 
-    fn threads(&self) -> MutexGuard<'_, Vec<Arc<AuthorThread>>> {
+    fn remove(&self, thread: &Arc<AuthorThread>) {
+        if let Some(threads) = &mut *self.threads() {
+            threads.retain(|other| !Arc::ptr_eq(other, thread));
+        }
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Option<Vec<Arc<AuthorThread>>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,22 +70,26 @@ fn start_thread(shared: &Arc<Shared>) -> io::Result<()> {
     let this = Arc::clone(&thread);
     let main = move || {
         this.work(&of_thread);
-        of_thread.crew.threads().retain(|other| !Arc::ptr_eq(other, &this));
+        of_thread.crew.remove(&this);
     };
-    shared.crew.threads().push(Arc::clone(&thread));
+    match &mut *shared.crew.threads() {
+        Some(threads) => threads.push(Arc::clone(&thread)),
+        None => return Ok(()),
+    }
     let started = Builder::new().name("author".to_owned()).spawn(main);
     if started.is_err() {
-        shared.crew.threads().retain(|other| !Arc::ptr_eq(other, &thread));
+        shared.crew.remove(&thread);
     }
     started.map(drop)
 }
 
-/// Looks at the threads until they are closed. It has a thread of its own, which nothing can hold.
+/// Looks at the threads until they are told to end. It has a thread of its own, which nothing can hold.
 fn monitor(shared: &Arc<Shared>) {
     let mut monitor = Monitor::default();
-    while !shared.closed.load(Ordering::Relaxed) {
+    loop {
         thread::sleep(LOOK_EVERY);
-        monitor.look(shared, Instant::now());
+        let Some(threads) = shared.crew.threads().clone() else { return };
+        monitor.look(shared, &threads, Instant::now());
     }
 }
 
@@ -88,8 +100,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    fn look(&mut self, shared: &Arc<Shared>, now: Instant) {
-        let threads = shared.crew.threads().clone();
+    fn look(&mut self, shared: &Arc<Shared>, threads: &[Arc<AuthorThread>], now: Instant) {
         let held: Vec<_> = threads.iter().filter_map(|thread| thread.held(now)).collect();
         let newly_held = held.iter().filter(|held| held.is_new).count();
         let mut holders: BTreeMap<Owner, usize> = BTreeMap::new();
@@ -104,7 +115,7 @@ impl Monitor {
                 break;
             }
         }
-        self.end_surplus(&shared.crew, &threads, held.len(), now);
+        self.end_surplus(&shared.crew, threads, held.len(), now);
         if held.len() != self.held {
             self.held = held.len();
             metrics::held_threads(held.len());
@@ -164,6 +175,6 @@ impl Crew {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.threads().len()
+        self.threads().as_ref().map_or(0, Vec::len)
     }
 }

@@ -5,6 +5,7 @@ use std::panic::panic_any;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -77,7 +78,7 @@ async fn others_go_on_while_every_first_thread_is_held() {
 async fn at_the_bound_those_that_hold_threads_get_no_more_and_others_do() {
     let threads = AuthorThreads::start(2).unwrap();
     let (wake, woken) = oneshot::channel();
-    let waiting = threads.spawn(ONE, Span::none(), woken);
+    let mut waiting = threads.spawn(ONE, Span::none(), woken);
     until(|| waiting.has_started()).await;
     // More than there are threads in all: the bound and the first ones.
     let blocked = Blocked::spawn(&threads, 100);
@@ -88,6 +89,7 @@ async fn at_the_bound_those_that_hold_threads_get_no_more_and_others_do() {
     // One that was started waits, because it might hold a thread.
     wake.send(()).unwrap();
     assert!(runs(&threads, OTHER).await);
+    assert!((&mut waiting).now_or_never().is_none());
     blocked.release().await;
     waiting.await.unwrap().unwrap();
     until(|| threads.refused().is_none()).await;
