@@ -40,10 +40,37 @@ impl EngineCall<'_> {
             Ok(ended) => self.send_and_commit(wake_up, ended, &record, &lease).await,
             Err(not_started) => {
                 tracing::warn!("wake-up put back: {not_started}");
-                // The lease cannot be given back, so that is when the next runner can claim.
-                self.put_back(wake_up, lease.until.since(self.clock().now())).await
+                self.give_back(wake_up, &record, &lease).await
             }
         }
+    }
+
+    /// Gives the lease of a step back that was not started, and puts its wake-up back.
+    async fn give_back(
+        &self,
+        wake_up: &WakeUp,
+        record: &Record,
+        lease: &Lease,
+    ) -> Result<Handled, StoreError> {
+        // Writes the record as it is, without the lease.
+        let unchanged = Commit {
+            state: record.state,
+            invoke_count: record.invoke_count,
+            storage: None,
+            outputs: None,
+            err: record.err.clone(),
+            deadline: record.deadline,
+            consume: false,
+            owed: record.owed,
+            finish_at: None,
+            expires_at: None,
+            inbox_len: None,
+        };
+        let delay = match self.table().commit(&record.trace_id, &lease.token, &unchanged).await {
+            Ok(_) => OUTAGE.delay(wake_up.put_backs),
+            Err(_) => lease.until.since(self.clock().now()),
+        };
+        self.put_back(wake_up, delay).await
     }
 
     /// Puts a wake-up back, for this process or another, if its step must not be started here now: because this process

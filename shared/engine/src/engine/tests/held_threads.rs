@@ -163,6 +163,39 @@ async fn at_the_bound_a_version_is_left_to_other_processes_and_others_go_on() {
     assert_eq!(held.runs(), 2);
 }
 
+#[tokio::test]
+async fn a_step_that_no_thread_starts_gives_its_lease_back() {
+    let held = Held::new(1).await;
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        others.push(TraceId::random());
+        held.invoke(others[others.len() - 1].clone()).await;
+    }
+    held.bench.clock.advance(secs(10));
+    let due = held.bench.store.receive(1000, Duration::ZERO).await.unwrap();
+    let handle = async |delivery: bk_plugin_core::queue::Delivery| {
+        assert_eq!(held.bench.call_engine().handle(&delivery.message, 1).await, Handled::Delete);
+        held.bench.store.delete(&delivery.handle).await.unwrap();
+    };
+    // All are claimed; more than there are threads.
+    let all = futures::future::join_all(due.into_iter().map(handle));
+    let meanwhile = async {
+        until(|| held.bench.store.messages().iter().any(|message| message.put_backs() == 1)).await;
+        held.gate.open();
+    };
+    futures::join!(all, meanwhile);
+    until(|| !held.refuses()).await;
+    for trace_id in &others {
+        assert!(held.bench.store.read(trace_id).await.unwrap().unwrap().lease.is_none());
+    }
+    held.bench.pass(secs(5)).await;
+    for trace_id in &others {
+        let record = held.bench.store.read(trace_id).await.unwrap().unwrap();
+        assert_eq!((record.state, record.invoke_count), (State::Success, 2));
+    }
+    assert_eq!(held.runs(), 101);
+}
+
 /// Panics when it is dropped, if it is to.
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 struct Explosive {
