@@ -97,7 +97,8 @@ fn start<Kind>(
     let log = log::install(&settings, traces.as_ref());
     bk_plugin_service::panics::log_panics();
     let served = runtime.block_on(async {
-        let threads = AuthorThreads::start(settings.shared.held_threads).map_err(StartError::AuthorThreads)?;
+        let threads =
+            AuthorThreads::start(settings.shared.held_threads).map_err(StartError::AuthorThreads)?;
         let registry = threads.within(registry::registry(project)).await?;
         serve::serve(registry, threads, settings, &log).await
     });

@@ -49,7 +49,8 @@ impl Server {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn steps_that_keep_every_thread_harm_no_other() {
-    let server = Server::start_with(&[("BK_PLUGIN_STEP_TIME_LIMIT", "2"), ("BK_PLUGIN_HELD_THREADS", "100")]).await;
+    let server =
+        Server::start_with(&[("BK_PLUGIN_STEP_TIME_LIMIT", "2"), ("BK_PLUGIN_HELD_THREADS", "100")]).await;
     let until = server.path("until");
     let mut blocked = Vec::new();
     for number in 0..40 {
@@ -95,7 +96,10 @@ async fn at_the_bound_a_version_is_refused_until_its_threads_come_back() {
     assert!(said.starts_with("this process runs no more code of version 4.0.0, which holds "), "{said}");
     let refused = server.invoke("4.0.0", json!({"until": until})).await;
     let err = refused["data"]["err"].as_str().unwrap();
-    assert!(err.contains("the step was not started: this process runs no more code of version 4.0.0"), "{err}");
+    assert!(
+        err.contains("the step was not started: this process runs no more code of version 4.0.0"),
+        "{err}"
+    );
     server.other().await;
     fs::write(&until, "").unwrap();
     assert_eq!(server.healthz(200).await, "alive\n");

@@ -73,7 +73,10 @@ impl EngineCall<'_> {
         let first_step = self.first_step(&record, &call.inputs, &call.context);
         let ended = match self.run(version, first_step, Phase::Execute, ()).await {
             Ok(ended) => ended,
-            Err(not_started) => return Ok(Invoked::fail(Phase::Execute.unexpected(&not_started.to_string()))),
+            Err(not_started) => {
+                Phase::Execute.count_unexpected(meta.version);
+                return Ok(Invoked::fail(Phase::Execute.unexpected(&not_started.to_string())));
+            }
         };
         match ended.next {
             None => return Ok(Invoked::fail(ended.err)),

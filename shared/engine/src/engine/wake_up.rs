@@ -98,9 +98,9 @@ impl EngineCall<'_> {
     fn refuses(&self, record: &Record) -> bool {
         let version = self.engine.registry().version(&record.plugin_version);
         let threads = self.engine.author_threads();
-        let refused = version.zip(threads).and_then(|(version, threads)| {
-            threads.refuses(Owner::Version(version.meta().version))
-        });
+        let refused = version
+            .zip(threads)
+            .and_then(|(version, threads)| threads.refuses(Owner::Version(version.meta().version)));
         refused.is_some()
     }
 

@@ -17,8 +17,8 @@ use bk_plugin_engine::author_threads::{AuthorTask, AuthorThreads, Lost, Owner};
 use bk_plugin_kit::runtime::UnexpectedError;
 use futures::FutureExt as _;
 use futures::future::{Either, select};
-use http_body_util::BodyExt as _;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Service;
@@ -74,7 +74,9 @@ async fn on_author_threads(
         }
     });
     match select(head, task).await {
-        Either::Left((Ok((parts, size)), task)) => answer(parts, AuthorBody { frames, size, task: Some(task) }),
+        Either::Left((Ok((parts, size)), task)) => {
+            answer(parts, AuthorBody { frames, size, task: Some(task) })
+        }
         Either::Left((Err(_), task)) => ended_early(task.await),
         // It may have given all before it was seen to end.
         Either::Right((ended, mut head)) => match head.try_recv() {
