@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{LeaseToken, Receipt, TraceId};
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::record::{Deadline, FinishCallback, InboxEntry, Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -23,6 +24,7 @@ macro_rules! table_cases {
             nothing_is_read_where_nothing_is
             a_write_is_read_at_once
             a_table_that_is_there_answers
+            the_group_is_that_of_the_version_or_unknown
             create_writes_where_nothing_is
             create_is_refused_where_an_invocation_is
             create_is_refused_where_a_finished_invocation_is
@@ -173,6 +175,17 @@ pub async fn a_write_is_read_at_once(store: &dyn TableStore) {
 /// `ping` succeeds.
 pub async fn a_table_that_is_there_answers(store: &dyn TableStore) {
     store.table().ping().await.unwrap();
+}
+
+/// It is unknown until the invocation is there.
+pub async fn the_group_is_that_of_the_version_or_unknown(store: &dyn TableStore) {
+    let (table, record) = (store.table(), record(State::Poll));
+    assert_eq!(table.group_of(&record.trace_id).await, None);
+    applied(table.append(&record.trace_id, &early(&entry(json!(1)))).await.unwrap());
+    assert_eq!(table.group_of(&record.trace_id).await, None, "a stub");
+    applied(table.create(&record, None).await.unwrap());
+    let group = store.tells_groups().then(|| MessageGroup::of_version(&record.plugin_version));
+    assert_eq!(table.group_of(&record.trace_id).await, group);
 }
 
 /// The create may have a condition on the inbox or not.
