@@ -121,7 +121,16 @@ mod tests {
         };
         let (table, queue) = (include_str!("table.rs"), include_str!("queue.rs"));
         let concurrency = include_str!("concurrency.rs");
-        assert_eq!(registered(table, "table"), defined(table, "TableStore"));
+        let cases_of_table = concat!(
+            include_str!("table/reading.rs"),
+            include_str!("table/create.rs"),
+            include_str!("table/claim.rs"),
+            include_str!("table/commit.rs"),
+            include_str!("table/append.rs"),
+            include_str!("table/size.rs"),
+            include_str!("table/expiry.rs"),
+        );
+        assert_eq!(registered(table, "table"), defined(cases_of_table, "TableStore"));
         assert_eq!(registered(queue, "queue"), defined(queue, "QueueStore"));
         assert_eq!(registered(table, "concurrency"), defined(concurrency, "TableStore"));
     }
