@@ -71,18 +71,23 @@ impl Model {
     /// The work is bounded by the size of the values times the size of the schema. A type that serde itself needs
     /// more for is refused.
     pub fn check(&self, values: JsonObject) -> Result<JsonObject, Invalid> {
-        let mut values = Value::Object(values);
-        let mut walk = Walk::new(&self.plan, Work::on(&values));
-        let patch = walk.coerce(self.plan.root, &values);
-        if let Some(patch) = patch.filter(|patch| !patch.is_same()) {
-            let Walk { work, .. } = walk;
+        let values = Value::Object(values);
+        let mut work = Work::on(&values);
+        self.check_within(&mut work, values)
+    }
+
+    fn check_within(&self, work: &mut Work, mut values: Value) -> Result<JsonObject, Invalid> {
+        let patch = Walk::new(&self.plan, work).coerce(self.plan.root, &values);
+        if let Some(patch) = patch {
             values = patch.apply(values);
-            // What was found of the values as they were says nothing about these.
-            walk = Walk::new(&self.plan, work);
         }
+        // Another walk: what was found of the values as they were says nothing about these.
+        let mut walk = Walk::new(&self.plan, work);
         if walk.is_valid(self.plan.root, &values) {
             walk.foresee_reading(&values);
-            if walk.work.refusal().is_none() && let Value::Object(values) = values {
+            if walk.work.refusal().is_none()
+                && let Value::Object(values) = values
+            {
                 return Ok(values);
             }
         }

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use bk_plugin_core::JsonObject;
 use serde_json::{Value, json};
 
-use super::raw::{DEFINITIONS, RawSchema, definition_name, is_null_type, is_number_format, reference_name, width};
+use super::raw::{
+    DEFINITIONS, RawSchema, definition_name, is_null_type, is_number_format, reference_name, width,
+};
 
 /// The order of keys in the reference. A key of the author's own stands where `None` is, after the
 /// constraints; the form's attributes (`ui:component`, ...) come last.

@@ -111,7 +111,8 @@ pub(crate) fn is_null_type(schema: &Value) -> bool {
 fn refers_to(schema: &Value, name: &str) -> bool {
     match schema {
         Value::Object(object) => {
-            reference_name(schema).as_deref() == Some(name) || object.values().any(|value| refers_to(value, name))
+            reference_name(schema).as_deref() == Some(name)
+                || object.values().any(|value| refers_to(value, name))
         }
         Value::Array(items) => items.iter().any(|item| refers_to(item, name)),
         _ => false,

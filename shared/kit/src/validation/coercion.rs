@@ -11,7 +11,6 @@ use super::scalar;
 use super::walk::Walk;
 use super::work::size;
 
-
 /// What changes inside of a value, by position.
 type Changes = Vec<(usize, Patch)>;
 
@@ -64,7 +63,12 @@ impl Walk<'_> {
     }
 
     /// The value that the rules of a node are asked about, or none if there are no rules.
-    pub(super) fn ruled<'v>(&mut self, node: &Node, value: &'v Value, patch: &Patch) -> Option<Cow<'v, Value>> {
+    pub(super) fn ruled<'v>(
+        &mut self,
+        node: &Node,
+        value: &'v Value,
+        patch: &Patch,
+    ) -> Option<Cow<'v, Value>> {
         node.rules.validator.as_ref()?;
         Some(match patch {
             Patch::Same => Cow::Borrowed(value),
@@ -139,14 +143,15 @@ impl Walk<'_> {
                     let value = value_of(name).zip(object.properties.get(name));
                     value.is_some_and(|(value, node)| walk.coerce(*node, value).is_some())
                 })
-                && (object.is_free() || entries.enumerate().all(|(position, (name, value))| {
-                    let Some(nodes) = object.nodes_of(name) else { return false };
-                    let mut patch = Some(Patch::Same);
-                    for node in nodes {
-                        patch = patch.zip(walk.coerce(node, value)).map(|(one, other)| one.and(other));
-                    }
-                    note(&mut changes, position, patch)
-                }))
+                && (object.is_free()
+                    || entries.enumerate().all(|(position, (name, value))| {
+                        let Some(nodes) = object.nodes_of(name) else { return false };
+                        let mut patch = Some(Patch::Same);
+                        for node in nodes {
+                            patch = patch.zip(walk.coerce(node, value)).map(|(one, other)| one.and(other));
+                        }
+                        note(&mut changes, position, patch)
+                    }))
         });
         fits.then_some(changes)
     }
@@ -156,7 +161,8 @@ impl Walk<'_> {
     /// A value that fits a member as it is belongs to it. Text does not count as fitting: forms send everything
     /// as text, so the members are tried in their order, and `"1"` for "integer or text" is the integer.
     pub(super) fn coerce_to_member(&mut self, union: &Union, value: &Value) -> Option<Patch> {
-        let members: Vec<NodeId> = union.members.iter().copied().filter(|member| self.may_be(*member, value)).collect();
+        let members: Vec<NodeId> =
+            union.members.iter().copied().filter(|member| self.may_be(*member, value)).collect();
         if !value.is_string() && members.len() > 1 {
             let as_it_is = members.iter().find_map(|member| {
                 if self.is_valid(*member, value) { self.coerce(*member, value) } else { None }
@@ -185,7 +191,11 @@ fn patch_of(coerced: Cow<'_, Value>) -> Patch {
 }
 
 /// The permitted value that a value is or stands for.
-pub(super) fn choice<'v>(permitted: &[Value], scalar: Option<Scalar>, value: &'v Value) -> Option<Cow<'v, Value>> {
+pub(super) fn choice<'v>(
+    permitted: &[Value],
+    scalar: Option<Scalar>,
+    value: &'v Value,
+) -> Option<Cow<'v, Value>> {
     if permitted.contains(value) {
         return Some(Cow::Borrowed(value));
     }

@@ -232,7 +232,9 @@ fn mismatch(kind: &Kind, value: &Value) -> Option<Cow<'static, str>> {
     let message = match (kind, value) {
         (Kind::Any | Kind::Reference(_) | Kind::Union(_) | Kind::All(_), _) => return None,
         (Kind::Scalar(wanted), value) if scalar::coerced(*wanted, value).is_some() => return None,
-        (Kind::Enum { permitted, scalar }, value) if choice(permitted, *scalar, value).is_some() => return None,
+        (Kind::Enum { permitted, scalar }, value) if choice(permitted, *scalar, value).is_some() => {
+            return None;
+        }
         (_, Value::Null) => messages::NULL,
         (Kind::Scalar(wanted), _) => messages::expected(*wanted),
         (Kind::Enum { permitted, .. }, _) => return Some(messages::not_a_choice(permitted).into()),

@@ -74,9 +74,9 @@ impl Patch {
                 // An empty text is an empty object, too.
                 let mut pairs = if let Value::Array(pairs) = value { pairs } else { Vec::new() };
                 let mut value_at = |at: usize| pairs.get_mut(at)?.get_mut(1).map(Value::take);
-                let entries = entries.iter().map(|(key, at, change)| {
-                    (key.clone(), change.apply(value_at(*at).unwrap_or_default()))
-                });
+                let entries = entries
+                    .iter()
+                    .map(|(key, at, change)| (key.clone(), change.apply(value_at(*at).unwrap_or_default())));
                 Value::Object(JsonObject::from_iter(entries))
             }
             (_, value) => value,

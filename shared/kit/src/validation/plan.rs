@@ -107,7 +107,8 @@ impl Object {
     pub(super) fn nodes_of(&self, name: &str) -> Option<impl Iterator<Item = NodeId>> {
         let property = self.properties.get(name).copied();
         let key = if self.patterns.is_empty() { Value::Null } else { name.into() };
-        let matching = self.patterns.iter().filter(|(pattern, _)| pattern.is_valid(&key)).map(|(_, node)| *node);
+        let matching =
+            self.patterns.iter().filter(|(pattern, _)| pattern.is_valid(&key)).map(|(_, node)| *node);
         let matching: Vec<NodeId> = matching.collect();
         let other = match self.additional {
             _ if property.is_some() || !matching.is_empty() => None,

@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 
+mod work;
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Everything {
     text: String,

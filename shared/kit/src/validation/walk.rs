@@ -15,7 +15,7 @@ use super::work::Work;
 /// value once. Every circle of nodes leads through a definition, so each value meets each node once.
 pub(super) struct Walk<'p> {
     pub(super) plan: &'p Plan,
-    pub(super) work: Work,
+    pub(super) work: &'p mut Work,
     pub(super) coerced: HashMap<Met, Option<Patch>>,
     pub(super) valid: HashMap<Met, bool>,
     /// Values that were made on the way. They are kept so that no other value comes to have their address.
@@ -37,7 +37,7 @@ pub(super) enum Shape {
 }
 
 impl<'p> Walk<'p> {
-    pub(super) fn new(plan: &'p Plan, work: Work) -> Self {
+    pub(super) fn new(plan: &'p Plan, work: &'p mut Work) -> Self {
         Self { plan, work, coerced: HashMap::new(), valid: HashMap::new(), made: Vec::new() }
     }
 
@@ -97,7 +97,9 @@ impl<'p> Walk<'p> {
     pub(super) fn members_that_fit(&mut self, union: &Union, value: &Value) -> usize {
         let enough = if union.exactly_one { 2 } else { 1 };
         let mut members = union.members.iter();
-        let fitting = std::iter::from_fn(|| members.find(|member| self.may_be(**member, value) && self.is_valid(**member, value)));
+        let fitting = std::iter::from_fn(|| {
+            members.find(|member| self.may_be(**member, value) && self.is_valid(**member, value))
+        });
         fitting.take(enough).count()
     }
 
@@ -134,7 +136,9 @@ impl<'p> Walk<'p> {
                 let mut constants = object.constants.iter();
                 let fits = constants.all(|name| {
                     let value = values.get(name);
-                    value.is_some_and(|value| object.properties.get(name).is_some_and(|id| self.is_choice(*id, value)))
+                    value.is_some_and(|value| {
+                        object.properties.get(name).is_some_and(|id| self.is_choice(*id, value))
+                    })
                 });
                 match (fits, object.constants.is_empty()) {
                     (false, _) => Shape::Other,
@@ -142,6 +146,11 @@ impl<'p> Walk<'p> {
                     (true, false) => Shape::Meant,
                 }
             }
+            // No object becomes one of these.
+            (Kind::Scalar(_) | Kind::List(_) | Kind::Set(_) | Kind::Tuple(_), Value::Object(_)) => {
+                Shape::Other
+            }
+            (Kind::Enum { permitted, .. }, Value::Object(_)) if !permitted.contains(value) => Shape::Other,
             _ => Shape::Unknown,
         }
     }

@@ -30,7 +30,12 @@ pub(super) enum Over {
 impl Work {
     pub(super) fn on(values: &Value) -> Self {
         let size = size(values);
-        Self { spent: 0, limit: LOOKS.saturating_add(LOOKS_FOR_EACH_VALUE.saturating_mul(size)), level: 0, over: None }
+        Self {
+            spent: 0,
+            limit: LOOKS.saturating_add(LOOKS_FOR_EACH_VALUE.saturating_mul(size)),
+            level: 0,
+            over: None,
+        }
     }
 
     /// Counts looks. Once the work is over, it answers false; then nothing fits, so that a walk ends at once.
@@ -42,11 +47,13 @@ impl Work {
         self.over.is_none()
     }
 
-    /// Goes one level deeper for `walk`.
+    /// How many looks were spent.
+    #[cfg(test)]
     pub(super) fn spent(&self) -> u64 {
         self.spent
     }
 
+    /// Goes one level deeper into the values; false if that is too deep. [`Work::leave`] comes back in any case.
     pub(super) fn enter(&mut self) -> bool {
         self.level += 1;
         if self.level > LEVELS {
@@ -55,6 +62,7 @@ impl Work {
         self.over.is_none()
     }
 
+    /// Comes back from a level.
     pub(super) fn leave(&mut self) {
         self.level -= 1;
     }
@@ -62,7 +70,9 @@ impl Work {
     /// The refusal, if the work is over.
     pub(super) fn refusal(&self) -> Option<Problem> {
         let message = match self.over? {
-            Over::TooMuch => "too much to check: the values are nested too deep for types with so many alternatives",
+            Over::TooMuch => {
+                "too much to check: the values are nested too deep for types with so many alternatives"
+            }
             Over::TooDeep => "nested deeper than 128 levels",
         };
         Some(Problem { field: String::new(), message: message.to_owned() })

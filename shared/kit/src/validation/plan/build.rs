@@ -36,7 +36,8 @@ const RULES_THAT_LOOK_INSIDE: [&str; 6] = ["contains", "dependencies", "not", "i
 
 impl Plan {
     pub(in super::super) fn of(source: &RawSchema) -> Result<Self, ModelError> {
-        let mut builder = Builder { source, nodes: Vec::new(), definitions: HashMap::new(), has_unions: false };
+        let mut builder =
+            Builder { source, nodes: Vec::new(), definitions: HashMap::new(), has_unions: false };
         for name in source.definitions.keys() {
             let id = builder.add(Node::any());
             builder.definitions.insert(name, id);
@@ -88,9 +89,10 @@ impl Builder<'_> {
     fn schema(&mut self, schema: &Value) -> Result<Node, ModelError> {
         match schema {
             Value::Object(schema) => self.object_schema(schema),
-            Value::Bool(false) => {
-                Ok(Node { rules: Rules { validator: Some(compile(schema)?), look_inside: false }, ..Node::any() })
-            }
+            Value::Bool(false) => Ok(Node {
+                rules: Rules { validator: Some(compile(schema)?), look_inside: false },
+                ..Node::any()
+            }),
             _ => Ok(Node::any()),
         }
     }
@@ -98,7 +100,8 @@ impl Builder<'_> {
     fn object_schema(&mut self, schema: &JsonObject) -> Result<Node, ModelError> {
         // In draft 7, whatever stands beside a `$ref` has no meaning.
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            let definition = definition_name(reference).and_then(|name| self.definitions.get(&*name).copied());
+            let definition =
+                definition_name(reference).and_then(|name| self.definitions.get(&*name).copied());
             let unknown = || ModelError::Schema { reason: format!("no definition is at {reference}") };
             return Ok(Node::of(Kind::Reference(definition.ok_or_else(unknown)?)));
         }
@@ -202,7 +205,9 @@ impl Builder<'_> {
         let required: Vec<String> = required.filter_map(Value::as_str).map(ToOwned::to_owned).collect();
         let is_constant = |name: &&String| {
             let node = properties.get(*name).map(|NodeId(at)| &self.nodes[*at]);
-            node.is_some_and(|node| matches!(&node.kind, Kind::Enum { permitted, .. } if permitted.len() == 1))
+            node.is_some_and(
+                |node| matches!(&node.kind, Kind::Enum { permitted, .. } if permitted.len() == 1),
+            )
         };
         let constants = required.iter().filter(is_constant).cloned().collect();
         Ok(Object { properties, required, constants, patterns, additional })
