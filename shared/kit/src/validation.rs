@@ -7,12 +7,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `plan` | reads the schema once, into nodes |
+//! | `plan` | reads the schema once, into nodes; `aliases` finds the names that it does not have |
 //! | `walk` | looks at each value with each node at most once, and remembers |
 //! | `coercion` | finds what to change; `patch` is what it finds |
 //! | `explanation` | says what is wrong, if something is |
 //! | `reading`, `work` | count what the check and serde cost, and end it |
 
+mod aliases;
 mod coercion;
 mod datetime;
 mod explanation;
@@ -27,10 +28,12 @@ mod walk;
 mod work;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use bk_plugin_core::JsonObject;
 use jsonschema::{Draft, Validator};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::explanation::{Explanation, Place};
@@ -53,9 +56,13 @@ pub struct Model {
 
 impl Model {
     /// The model of a type.
-    pub fn of<T: JsonSchema>() -> Result<Self, ModelError> {
+    pub fn of<T: DeserializeOwned + JsonSchema>() -> Result<Self, ModelError> {
         let source = schema::raw_schema::<T>()?;
-        Ok(Self { schema: schema::present(&source), plan: Plan::of(&source)? })
+        let mut plan = Plan::of(&source)?;
+        for alias in aliases::of::<T>(&plan) {
+            plan.add_alias(alias);
+        }
+        Ok(Self { schema: schema::present(&source), plan })
     }
 
     /// The schema as `detail` shows it.
@@ -124,8 +131,20 @@ fn compile(document: &Value) -> Result<Validator, ModelError> {
         .should_validate_formats(true)
         // Unlike RFC 3339, the reference takes a time without an offset.
         .with_format("date-time", datetime::is_date_time)
+        // The formats of `IpAddr` and `Uuid`, which draft 7 does not have. Without them serde refuses a text that does
+        // not fit, and cannot always say where it is.
+        .with_format("ip", |text: &str| text.parse::<IpAddr>().is_ok())
+        .with_format("uuid", is_uuid)
         .build(document)
         .map_err(|error| ModelError::Schema { reason: error.to_string() })
+}
+
+/// Whether a text is a UUID in one of the forms that are read: with hyphens or without, in braces or with `urn:uuid:`.
+fn is_uuid(text: &str) -> bool {
+    let text = text.strip_prefix("urn:uuid:").unwrap_or(text);
+    let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
+    let mut digits = text.bytes().filter(|byte| *byte != b'-');
+    digits.by_ref().take(32).filter(u8::is_ascii_hexdigit).count() == 32 && digits.next().is_none()
 }
 
 /// A type that values cannot be checked against. It is always a mistake in the plugin's code, never in a value.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::{PluginContext, StepFacts};
+use crate::finite::not_finite;
 use crate::from_json::from_json;
 use crate::next::Next;
 use crate::plugin::{Meta, Plugin};
@@ -216,6 +217,12 @@ fn left_by(cx: &impl PluginContext) -> Result<StepState, String> {
 fn to_json<T: Serialize>(what: &str, value: &T) -> Result<Value, String> {
     let json = serde_json::to_value(value)
         .map_err(|error| format!("plugin context json dumps error: {what}: {error}"))?;
+    if let Some(place) = not_finite(value) {
+        let at = if place == "." { String::new() } else { format!("{place}: ") };
+        return Err(format!(
+            "plugin context json dumps error: {what}: {at}NaN and infinity are not JSON numbers"
+        ));
+    }
     if is_deeper_than(&json, DEEPEST) {
         return Err(format!(
             "plugin context json dumps error: {what}: nested deeper than {DEEPEST} levels, which could not be \

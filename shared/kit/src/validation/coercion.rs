@@ -138,7 +138,7 @@ impl Walk<'_> {
         let fits = self.inside(|walk| {
             // First what tells this object from others, so that nothing deeper is looked at for an object of another
             // type.
-            object.required.iter().all(|name| value_of(name).is_some())
+            object.required.iter().all(|name| object.has(name, |name| value_of(name).is_some()))
                 && object.constants.iter().all(|name| {
                     let value = value_of(name).zip(object.properties.get(name));
                     value.is_some_and(|(value, node)| walk.coerce(*node, value).is_some())

@@ -169,7 +169,7 @@ impl Walk<'_> {
             true
         });
         let keys: HashSet<&str> = entries.iter().map(|entry| &*entry.key).collect();
-        for name in object.required.iter().filter(|name| !keys.contains(name.as_str())) {
+        for name in object.required.iter().filter(|name| !object.has(name, |name| keys.contains(name))) {
             to.find(Place::Field(place, name).to_string(), "field required");
         }
     }

@@ -14,6 +14,8 @@ use std::ops::Index;
 use jsonschema::Validator;
 use serde_json::Value;
 
+use super::aliases::Alias;
+
 /// The nodes of one schema.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -36,6 +38,16 @@ impl Index<NodeId> for Plan {
 }
 
 impl Plan {
+    /// Adds another name of a property.
+    pub(super) fn add_alias(&mut self, Alias { object: NodeId(at), alias, field }: Alias) {
+        if let Kind::Object(object) = &mut self.nodes[at].kind
+            && let Some(node) = object.properties.get(&field).copied()
+        {
+            object.properties.insert(alias.clone(), node);
+            object.aliases.push((alias, field));
+        }
+    }
+
     /// How many nodes there are: the size of the schema.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
@@ -87,6 +99,8 @@ pub(super) enum Scalar {
 pub(super) struct Object {
     pub(super) properties: HashMap<String, NodeId>,
     pub(super) required: Vec<String>,
+    /// Other names of properties.
+    pub(super) aliases: Vec<(String, String)>,
     /// The required properties that have one permitted value, such as the tag of an enum.
     pub(super) constants: Vec<String>,
     /// For keys that match a pattern.
@@ -117,6 +131,12 @@ impl Object {
             Additional::Free => None,
         };
         Some(property.into_iter().chain(matching).chain(other))
+    }
+
+    /// Whether a property is there, under its own name or another.
+    pub(super) fn has(&self, property: &str, is_there: impl Fn(&str) -> bool) -> bool {
+        let mut aliases = self.aliases.iter().filter(|(_, of)| of == property);
+        is_there(property) || aliases.any(|(alias, _)| is_there(alias))
     }
 
     /// Whether nothing is said about the values of properties.

@@ -82,7 +82,7 @@ impl<'p> Walk<'p> {
                 self.inside(|walk| items.iter().zip(values).all(|(item, value)| walk.is_valid(*item, value)))
             }
             (Kind::Object(object), Value::Object(values)) => self.inside(|walk| {
-                object.required.iter().all(|name| values.contains_key(name))
+                object.required.iter().all(|name| object.has(name, |name| values.contains_key(name)))
                     && values.iter().all(|(name, value)| {
                         let mut nodes = object.nodes_of(name);
                         nodes.as_mut().is_some_and(|nodes| nodes.all(|node| walk.is_valid(node, value)))

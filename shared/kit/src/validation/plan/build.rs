@@ -210,7 +210,7 @@ impl Builder<'_> {
             )
         };
         let constants = required.iter().filter(is_constant).cloned().collect();
-        Ok(Object { properties, required, constants, patterns, additional })
+        Ok(Object { properties, required, aliases: Vec::new(), constants, patterns, additional })
     }
 
     fn union(&mut self, members: &[Value], exactly_one: bool) -> Result<Node, ModelError> {

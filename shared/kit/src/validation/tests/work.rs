@@ -97,7 +97,6 @@ enum Kinds {
 
 #[derive(Deserialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "read only")]
 enum Ordered {
     Set(BTreeSet<Ordered>),
     Value(i64),
@@ -278,15 +277,15 @@ fn what_is_nested_deeper_than_json_is_read_is_refused() {
 
 #[test]
 fn a_type_of_nothing_but_itself_is_the_authors_mistake() {
-    #[derive(JsonSchema)]
-    #[schemars(untagged)]
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(untagged)]
     #[expect(dead_code, reason = "only its schema is looked at")]
     enum Endless {
         Number(i64),
         Again(Box<Endless>),
     }
 
-    #[derive(JsonSchema)]
+    #[derive(Deserialize, JsonSchema)]
     #[expect(dead_code, reason = "only its schema is looked at")]
     struct Inputs {
         endless: Endless,
