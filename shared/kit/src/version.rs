@@ -120,10 +120,12 @@ impl<P: Plugin> Typed<P> {
             Ok(inputs) => inputs,
             Err(message) => return StepOutcome::Invalid(message),
         };
-        let data = match checked("context", &self.models.context_inputs, input.context, from_json) {
-            Ok(data) => data,
-            Err(message) => return StepOutcome::Invalid(message),
-        };
+        let data =
+            match checked("context", &self.models.context_inputs, input.context, |values| from_json(&values))
+            {
+                Ok(data) => data,
+                Err(message) => return StepOutcome::Invalid(message),
+            };
         let plugin = match &self.plugin {
             Ok(plugin) => plugin,
             Err(reason) => return StepOutcome::Unexpected(Failure::nowhere(reason)),
@@ -192,14 +194,15 @@ fn storage_from_json<T: DeserializeOwned + Default>(stored: Value) -> Result<T, 
     if stored.is_null() {
         return Ok(T::default());
     }
-    from_json(stored).map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
+    from_json(&stored)
+        .map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
 }
 
 fn outputs_from_json<T: DeserializeOwned>(stored: Value) -> Result<Option<T>, String> {
     if stored.as_object().is_some_and(JsonObject::is_empty) {
         return Ok(None);
     }
-    let outputs = from_json(stored).map(Some);
+    let outputs = from_json(&stored).map(Some);
     outputs.map_err(|said| format!("the stored outputs do not fit the version's Outputs: {said}"))
 }
 

@@ -7,7 +7,7 @@ use super::*;
 /// What `check` makes of the values of `T`, read as `T`; or what it says.
 fn read<T: DeserializeOwned + JsonSchema>(values: Value) -> Result<T, String> {
     let checked = Model::of::<T>().unwrap().check(values.as_object().unwrap().clone());
-    crate::from_json::from_json(Value::from(checked.map_err(|invalid| invalid.to_string())?))
+    crate::from_json::from_json(&Value::from(checked.map_err(|invalid| invalid.to_string())?))
 }
 
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
