@@ -161,8 +161,7 @@ impl Walk<'_> {
     /// A value that fits a member as it is belongs to it. Text does not count as fitting: forms send everything
     /// as text, so the members are tried in their order, and `"1"` for "integer or text" is the integer.
     pub(super) fn coerce_to_member(&mut self, union: &Union, value: &Value) -> Option<Patch> {
-        let members: Vec<NodeId> =
-            union.members.iter().copied().filter(|member| self.may_be(*member, value)).collect();
+        let members = self.members(union, value);
         if !value.is_string() && members.len() > 1 {
             let as_it_is = members.iter().find_map(|member| {
                 if self.is_valid(*member, value) { self.coerce(*member, value) } else { None }

@@ -181,11 +181,8 @@ impl Walk<'_> {
             }
             return;
         }
-        let mut members = union.members.iter().map(|member| (*member, self.shape(*member, value)));
-        let mut possible = members.by_ref().filter(|(_, shape)| *shape != Shape::Other);
-        let only = possible.next().filter(|_| possible.next().is_none());
-        match only {
-            Some((member, Shape::Meant)) => self.explain(member, value, place, to),
+        match self.members(union, value).as_slice() {
+            [member] if self.shape(*member, value) == Shape::Meant => self.explain(*member, value, place, to),
             _ => {
                 let message = self.no_member(union, value);
                 to.refuse(place, message);

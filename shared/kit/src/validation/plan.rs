@@ -6,6 +6,7 @@
 //! items, unions, references) is a node here, and `jsonschema` checks only what is said of one value alone: [`Rules`].
 
 mod build;
+mod constants;
 mod endless;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::ops::Index;
 use jsonschema::Validator;
 use serde_json::Value;
 
+use self::constants::ByConstant;
 use super::aliases::Alias;
 
 /// The nodes of one schema.
@@ -160,6 +162,7 @@ pub(super) struct Union {
     /// Whether a value that fits two members is refused, as with `oneOf`. serde chooses a member by its constants
     /// then; without, it tries one after the other.
     pub(super) exactly_one: bool,
+    by_constant: Option<ByConstant>,
 }
 
 /// What a schema says of one value, whatever is in it: bounds, a pattern, permitted values.

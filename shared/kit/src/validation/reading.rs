@@ -12,7 +12,7 @@ use super::plan::{Kind, NodeId, Union};
 use super::walk::{Met, Walk};
 use super::work::size;
 
-/// The looks that reading costs, of each value and definition.
+/// The values that serde reads in each value, for each definition.
 #[derive(Default)]
 pub(super) struct Reading {
     known: HashMap<Met, u64>,
@@ -20,15 +20,20 @@ pub(super) struct Reading {
 }
 
 impl Walk<'_> {
-    /// Spends what it costs to read values that fit. If that is too much, the work is over.
+    /// Counts what it costs to read values that fit. If that is too much, the work is over.
     pub(super) fn foresee_reading(&mut self, values: &Value) {
         if self.plan.has_unions {
-            let looks = self.looks_to_read(self.plan.root, values, &mut Reading::default());
-            self.work.spend(looks);
+            let read = self.foreseen_reading(values);
+            self.work.foresee(read);
         }
     }
 
-    fn looks_to_read(&mut self, id: NodeId, value: &Value, known: &mut Reading) -> u64 {
+    /// How many values serde reads, at most.
+    pub(super) fn foreseen_reading(&mut self, values: &Value) -> u64 {
+        self.values_read(self.plan.root, values, &mut Reading::default())
+    }
+
+    fn values_read(&mut self, id: NodeId, value: &Value, known: &mut Reading) -> u64 {
         let plan = self.plan;
         if !self.work.spend(1) {
             return 0;
@@ -36,29 +41,29 @@ impl Walk<'_> {
         match (&plan[id].kind, value) {
             (Kind::Reference(definition), _) => {
                 let met = (*definition, std::ptr::from_ref(value));
-                if let Some(looks) = known.known.get(&met) {
-                    return *looks;
+                if let Some(read) = known.known.get(&met) {
+                    return *read;
                 }
-                let looks = self.looks_to_read(*definition, value, known);
-                known.known.insert(met, looks);
-                looks
+                let read = self.values_read(*definition, value, known);
+                known.known.insert(met, read);
+                read
             }
             (Kind::All(parts), _) => {
-                let parts = parts.iter().map(|part| self.looks_to_read(*part, value, known));
+                let parts = parts.iter().map(|part| self.values_read(*part, value, known));
                 parts.fold(0, u64::saturating_add)
             }
-            (Kind::Union(union), _) => self.looks_to_choose(union, value, known),
+            (Kind::Union(union), _) => self.values_read_to_choose(union, value, known),
             (Kind::List(items) | Kind::Set(items), Value::Array(values)) => {
-                self.looks_inside(values.iter().map(|value| (*items, value)), known)
+                self.values_read_inside(values.iter().map(|value| (*items, value)), known)
             }
             (Kind::Tuple(items), Value::Array(values)) => {
-                self.looks_inside(items.iter().copied().zip(values), known)
+                self.values_read_inside(items.iter().copied().zip(values), known)
             }
             (Kind::Object(object), Value::Object(values)) => {
                 let values = values.iter().flat_map(|(name, value)| {
                     object.nodes_of(name).into_iter().flatten().map(move |node| (node, value))
                 });
-                self.looks_inside(values, known)
+                self.values_read_inside(values, known)
             }
             (Kind::Any, value) => size(value),
             _ => 1,
@@ -66,37 +71,38 @@ impl Walk<'_> {
     }
 
     /// Reading ends with the first value that does not fit.
-    fn looks_inside<'v>(
+    fn values_read_inside<'v>(
         &mut self,
         values: impl Iterator<Item = (NodeId, &'v Value)>,
         known: &mut Reading,
     ) -> u64 {
-        let mut looks: u64 = 1;
+        let mut read: u64 = 1;
         self.inside(|walk| {
             for (node, value) in values {
-                looks = looks.saturating_add(walk.looks_to_read(node, value, known));
+                read = read.saturating_add(walk.values_read(node, value, known));
                 if !walk.is_valid(node, value) {
                     break;
                 }
             }
             true
         });
-        looks
+        read
     }
 
-    fn looks_to_choose(&mut self, union: &Union, value: &Value, known: &mut Reading) -> u64 {
-        let mut looks = known.size(value);
-        for member in &union.members {
+    fn values_read_to_choose(&mut self, union: &Union, value: &Value, known: &mut Reading) -> u64 {
+        let mut read = known.size(value);
+        let members = if union.exactly_one { self.members(union, value) } else { union.members.clone() };
+        for member in &members {
             let fits = self.is_valid(*member, value);
             // Where a value is of exactly one member, a constant tells serde which.
             if fits || !union.exactly_one {
-                looks = looks.saturating_add(self.looks_to_read(*member, value, known));
+                read = read.saturating_add(self.values_read(*member, value, known));
             }
             if fits {
                 break;
             }
         }
-        looks
+        read
     }
 }
 

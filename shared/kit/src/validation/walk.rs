@@ -96,11 +96,8 @@ impl<'p> Walk<'p> {
     /// How many members of a union a value fits as it is; not more than need to be known.
     pub(super) fn members_that_fit(&mut self, union: &Union, value: &Value) -> usize {
         let enough = if union.exactly_one { 2 } else { 1 };
-        let mut members = union.members.iter();
-        let fitting = std::iter::from_fn(|| {
-            members.find(|member| self.may_be(**member, value) && self.is_valid(**member, value))
-        });
-        fitting.take(enough).count()
+        let members = self.members(union, value);
+        members.into_iter().filter(|member| self.is_valid(*member, value)).take(enough).count()
     }
 
     /// Runs `walk` one level deeper; false if that is too deep.
@@ -110,9 +107,15 @@ impl<'p> Walk<'p> {
         done
     }
 
-    /// Whether a value may be of a member of a union, by the member's constants.
-    pub(super) fn may_be(&mut self, member: NodeId, value: &Value) -> bool {
-        self.shape(member, value) != Shape::Other
+    /// The members of a union that a value may be of, by their constants.
+    pub(super) fn members(&mut self, union: &Union, value: &Value) -> Vec<NodeId> {
+        match union.by_constant(value) {
+            Some(member) => member.into_iter().collect(),
+            None => {
+                let members = union.members.iter().copied();
+                members.filter(|member| self.shape(*member, value) != Shape::Other).collect()
+            }
+        }
     }
 
     /// What the constants of a member say of a value. It looks at nothing that is deeper in the value.

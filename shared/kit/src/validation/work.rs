@@ -4,10 +4,12 @@ use serde_json::Value;
 
 use super::Problem;
 
-/// Looks at a value that any check may cost. A look takes some 50 to 200 ns.
+/// Looks at a value that any check may cost. A look takes some 20 to 200 ns.
 const LOOKS: u64 = 10_000_000;
-/// Looks more for each value there is, so that a large body is not refused for its size.
-const LOOKS_FOR_EACH_VALUE: u64 = 16;
+/// Looks more for each value there is. A walk needs as many only for a schema with hundreds of alternatives.
+const LOOKS_FOR_EACH_VALUE: u64 = 200;
+/// Values that serde may read for each value there is, beside [`LOOKS`].
+const READ_FOR_EACH_VALUE: u64 = 16;
 /// Values inside of values. `serde_json` reads as many levels, so only a value that was made here can have more.
 const LEVELS: usize = 128;
 
@@ -16,6 +18,7 @@ const LEVELS: usize = 128;
 pub(super) struct Work {
     spent: u64,
     limit: u64,
+    read_limit: u64,
     level: usize,
     over: Option<Over>,
 }
@@ -29,12 +32,15 @@ pub(super) enum Over {
 
 impl Work {
     pub(super) fn on(values: &Value) -> Self {
-        let size = size(values);
-        Self {
-            spent: 0,
-            limit: LOOKS.saturating_add(LOOKS_FOR_EACH_VALUE.saturating_mul(size)),
-            level: 0,
-            over: None,
+        let beside = |for_each: u64| LOOKS.saturating_add(for_each.saturating_mul(size(values)));
+        let (limit, read_limit) = (beside(LOOKS_FOR_EACH_VALUE), beside(READ_FOR_EACH_VALUE));
+        Self { spent: 0, limit, read_limit, level: 0, over: None }
+    }
+
+    /// Says how many values serde will read.
+    pub(super) fn foresee(&mut self, read: u64) {
+        if read > self.read_limit {
+            self.over.get_or_insert(Over::TooMuch);
         }
     }
 

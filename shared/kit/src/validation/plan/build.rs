@@ -50,7 +50,8 @@ impl Plan {
         }
         let root = builder.object_schema(&source.root)?;
         let root = builder.add(root);
-        let plan = Self { nodes: builder.nodes, root, has_unions: builder.has_unions };
+        let mut plan = Self { nodes: builder.nodes, root, has_unions: builder.has_unions };
+        plan.note_constants();
         match source.definitions.keys().zip(0..).find(|(_, at)| endless::is_endless(&plan, NodeId(*at))) {
             Some((name, _)) => Err(ModelError::Endless { definition: name.clone() }),
             None => Ok(plan),
@@ -149,7 +150,7 @@ impl Builder<'_> {
                 });
                 let members = members.collect::<Result<_, ModelError>>()?;
                 self.has_unions = true;
-                Node::of(Kind::Union(Union { members, exactly_one: false }))
+                Node::of(Kind::Union(Union { members, exactly_one: false, by_constant: None }))
             }
         };
         Ok(Node { nullable, ..node })
@@ -223,7 +224,7 @@ impl Builder<'_> {
         let members = members.into_iter().map(|schema| self.child(schema)).collect::<Result<Vec<_>, _>>()?;
         let nullable = nullable || members.iter().any(|NodeId(at)| self.nodes[*at].nullable);
         self.has_unions = true;
-        Ok(Node { nullable, ..Node::of(Kind::Union(Union { members, exactly_one })) })
+        Ok(Node { nullable, ..Node::of(Kind::Union(Union { members, exactly_one, by_constant: None })) })
     }
 
     /// The rules of a schema. `of_kind` are keywords that only some kinds leave to the rules.
