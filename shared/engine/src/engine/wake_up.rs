@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::queue::{Finish, Message, WakeUp};
 use bk_plugin_core::record::{Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
@@ -34,7 +35,7 @@ impl EngineCall<'_> {
         let Some(running) = self.engine.under_way.begin(&record.trace_id) else {
             return self.put_back(wake_up, lease.until.since(now)).await;
         };
-        begun_late(now.since(wake_up.due_at));
+        begun_late(&record.plugin_version, now.since(wake_up.due_at));
         self.context.enter_invocation(&record.trace);
         match self.run_claimed(&mut record, running).await {
             Ok(ended) => self.send_and_commit(wake_up, ended, &record, &lease).await,
@@ -190,12 +191,15 @@ impl EngineCall<'_> {
         lease: &Lease,
     ) -> Result<(), StoreError> {
         let wake_up = WakeUp::for_step(record.trace_id.clone(), commit.invoke_count, due_at);
+        let wake_up = WakeUp { group: record.group(), ..wake_up };
         self.send_wake_up(wake_up, self.retry_deadline_under(lease)).await
     }
 
     async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
+        let to = record.finish_callback.as_ref();
+        let group = to.map(|to| MessageGroup::of_finish_callbacks_to(&to.url));
         let trace = self.context.trace.clone();
-        let message = Message::Finish(Finish { trace, ..Finish::first(record.trace_id.clone()) });
+        let message = Message::Finish(Finish { group, trace, ..Finish::first(record.trace_id.clone()) });
         self.retry_until(self.retry_deadline(), || self.queue().send(&message, Duration::ZERO)).await
     }
 
