@@ -45,6 +45,10 @@ pub(super) struct About {
     pub(super) owner: Owner,
     pub(super) span: Span,
     started: AtomicBool,
+    /// Whether the log has said that a poll lasts long.
+    pub(super) told_held: AtomicBool,
+    /// Whether the log has said how long such a poll has lasted.
+    pub(super) told_back: AtomicBool,
 }
 
 impl<T: Send + 'static> AuthorTask<T> {
@@ -96,7 +100,13 @@ impl<T> Watched<T> {
         future: impl Future<Output = T> + Send + 'static,
         refusal: Option<Arc<Refusal>>,
     ) -> Self {
-        let about = Arc::new(About { owner, span: span.clone(), started: AtomicBool::new(false) });
+        let about = Arc::new(About {
+            owner,
+            span: span.clone(),
+            started: AtomicBool::new(false),
+            told_held: AtomicBool::new(false),
+            told_back: AtomicBool::new(false),
+        });
         Self { future: Some(Box::pin(future.instrument(span))), about, refusal }
     }
 

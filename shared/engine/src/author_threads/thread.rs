@@ -1,6 +1,7 @@
 //! One thread, and what its current poll is.
 
 use std::cell::OnceCell;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,6 @@ struct CurrentPoll {
     about: Arc<About>,
     /// Whether the thread was counted as held by this poll before.
     held: bool,
-    told: bool,
 }
 
 /// A thread whose current poll is too long.
@@ -31,7 +31,7 @@ pub(super) struct Held {
     pub(super) owner: Owner,
     /// Whether it is seen for the first time.
     pub(super) is_new: bool,
-    /// What is to be told in the log, if it was not before.
+    /// What is to be told in the log, once for each task.
     pub(super) tell: Option<(Arc<About>, Duration)>,
 }
 
@@ -66,7 +66,7 @@ impl AuthorThread {
             return None;
         }
         let is_new = !std::mem::replace(&mut poll.held, true);
-        let tell = lasts >= TOLD_AFTER && !std::mem::replace(&mut poll.told, true);
+        let tell = lasts >= TOLD_AFTER && !poll.about.told_held.swap(true, Ordering::Relaxed);
         let tell = tell.then(|| (Arc::clone(&poll.about), lasts));
         Some(Held { owner: poll.about.owner, is_new, tell })
     }
@@ -81,7 +81,7 @@ pub(super) fn poll<R>(about: &Arc<About>, run: impl FnOnce() -> R) -> R {
     let since = Instant::now();
     THIS.with(|this| {
         if let Some(thread) = this.get() {
-            let poll = CurrentPoll { since, about: Arc::clone(about), held: false, told: false };
+            let poll = CurrentPoll { since, about: Arc::clone(about), held: false };
             *thread.current() = Some(poll);
         }
     });
@@ -92,7 +92,7 @@ pub(super) fn poll<R>(about: &Arc<About>, run: impl FnOnce() -> R) -> R {
         }
     });
     let took = since.elapsed();
-    if took >= TOLD_AFTER {
+    if took >= TOLD_AFTER && !about.told_back.swap(true, Ordering::Relaxed) {
         let seconds = took.as_secs_f64();
         about.span.in_scope(|| tracing::warn!(seconds, "author code kept its thread without awaiting"));
     }

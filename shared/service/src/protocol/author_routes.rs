@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -16,7 +16,7 @@ use bk_plugin_core::trace_context::LOG_SPAN;
 use bk_plugin_engine::author_threads::{AuthorTask, AuthorThreads, Lost, Owner};
 use bk_plugin_kit::runtime::UnexpectedError;
 use futures::FutureExt as _;
-use futures::future::{Either, select};
+use futures::future::{Either, Ready, ready, select};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -75,12 +75,14 @@ async fn on_author_threads(
     });
     match select(head, task).await {
         Either::Left((Ok((parts, size)), task)) => {
-            answer(parts, AuthorBody { frames, size, task: Some(task) })
+            answer(parts, AuthorBody { frames, size, end: Some(Either::Left(task)) })
         }
         Either::Left((Err(_), task)) => ended_early(task.await),
         // It may have given all before it was seen to end.
         Either::Right((ended, mut head)) => match head.try_recv() {
-            Ok((parts, size)) => answer(parts, AuthorBody { frames, size, task: None }),
+            Ok((parts, size)) => {
+                answer(parts, AuthorBody { frames, size, end: Some(Either::Right(ready(ended))) })
+            }
             Err(_) => ended_early(ended),
         },
     }
@@ -124,8 +126,8 @@ struct AuthorBody {
     frames: mpsc::Receiver<Result<Frame<Bytes>, axum::Error>>,
     /// What is left of it.
     size: SizeHint,
-    /// Cancelled when the caller takes no more. `None` when it has ended.
-    task: Option<AuthorTask<()>>,
+    /// How the task ends, which is cancelled when the caller takes no more. `None` when that was said.
+    end: Option<Either<AuthorTask<()>, Ready<Result<(), Lost>>>>,
 }
 
 impl HttpBody for AuthorBody {
@@ -136,16 +138,16 @@ impl HttpBody for AuthorBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Some(frame) = ready!(self.frames.poll_recv(cx)) {
+        if let Some(frame) = task::ready!(self.frames.poll_recv(cx)) {
             if let (Some(left), Ok(frame)) = (self.size.exact(), &frame) {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.size = SizeHint::with_exact(left.saturating_sub(length));
             }
             return Poll::Ready(Some(frame));
         }
-        let Some(task) = &mut self.task else { return Poll::Ready(None) };
-        let ended = ready!(task.poll_unpin(cx));
-        self.task = None;
+        let Some(end) = &mut self.end else { return Poll::Ready(None) };
+        let ended = task::ready!(end.poll_unpin(cx));
+        self.end = None;
         // The caller must see that the body broke off.
         Poll::Ready(ended.err().map(|lost| Err(axum::Error::new(lost))))
     }
