@@ -1,6 +1,6 @@
 //! The threads that the authors' code runs on, apart from HTTP, stores and timers.
 //!
-//! Code that does not await keeps its thread, and no one can take it away. Here it keeps a thread that can be replaced:
+//! Code that does not await keeps its thread, and cannot be stopped. Here it keeps a thread that can be replaced:
 //! an executor shared by some threads, of which one more is started for each that is *held*, that is, for each whose
 //! current poll has lasted longer than [`HELD_AFTER`]. Tasks of others go on, on the other threads. The number of held
 //! threads is bounded; at the bound the owners of the code that holds them get no more threads ([`Refusal`]).

@@ -180,7 +180,8 @@ impl<T> Drop for Watched<T> {
 }
 
 impl About {
-    /// Runs author code, with its runtime entered. (Leaving that may panic too, if the code has left another one entered.)
+    /// Runs author code, with its runtime entered. (Leaving that may panic too, if the code has left another one
+    /// entered.)
     fn contain<R>(&self, run: impl FnOnce() -> R) -> std::thread::Result<R> {
         catch_unwind(AssertUnwindSafe(|| {
             let _within = self.runtime.as_ref().map(Handle::enter);
