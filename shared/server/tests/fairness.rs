@@ -140,7 +140,7 @@ impl World {
         for _ in 0..count {
             let call = Call { context: context.clone(), ..Call::default() };
             let engine = self.engine.for_call(CallContext::default());
-            engine.invoke(&**version, TraceId::random(), call).await.unwrap();
+            engine.invoke(version, TraceId::random(), call).await.unwrap();
         }
     }
 
