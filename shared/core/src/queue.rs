@@ -4,6 +4,8 @@
 //! Not promised: any order, or that only one receiver has a message at a time. The crate `contract` has the tests that
 //! every implementation passes.
 
+mod body;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +16,8 @@ use crate::ids::{Receipt, TraceId};
 use crate::store_error::StoreError;
 use crate::trace_context::TraceContext;
 
+pub use body::{NotAMessage, Unread, Unreadable};
+
 /// A request to look at a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -22,6 +26,9 @@ pub enum Message {
     WakeUp(WakeUp),
     /// Post the finish callback.
     Finish(Finish),
+    /// Anything else: a newer release has sent it, or it is damaged. It is neither lost nor changed.
+    #[serde(skip)]
+    Unreadable(Unreadable),
 }
 
 impl Message {
@@ -30,6 +37,7 @@ impl Message {
         match self {
             Self::WakeUp(wake_up) => &wake_up.trace_id,
             Self::Finish(finish) => &finish.trace_id,
+            Self::Unreadable(unreadable) => &unreadable.trace_id,
         }
     }
 
@@ -39,6 +47,7 @@ impl Message {
         let before = match self {
             Self::WakeUp(wake_up) => wake_up.crashes,
             Self::Finish(_) => 0,
+            Self::Unreadable(unreadable) => unreadable.crashes(),
         };
         before.saturating_add(receive_count.saturating_sub(1))
     }
@@ -48,6 +57,7 @@ impl Message {
         match self {
             Self::WakeUp(wake_up) => &wake_up.trace,
             Self::Finish(finish) => &finish.trace,
+            Self::Unreadable(_) => TraceContext::NONE,
         }
     }
 
@@ -55,7 +65,7 @@ impl Message {
     pub fn put_backs(&self) -> u32 {
         match self {
             Self::WakeUp(wake_up) => wake_up.put_backs,
-            Self::Finish(_) => 0,
+            Self::Finish(_) | Self::Unreadable(_) => 0,
         }
     }
 
@@ -66,7 +76,7 @@ impl Message {
             Self::WakeUp(wake_up) => {
                 Self::WakeUp(WakeUp { put_backs: wake_up.put_backs.saturating_add(1), ..wake_up })
             }
-            Self::Finish(finish) => Self::Finish(finish),
+            other @ (Self::Finish(_) | Self::Unreadable(_)) => other,
         }
     }
 
@@ -76,6 +86,7 @@ impl Message {
         match self {
             Self::WakeUp(wake_up) => Self::WakeUp(WakeUp { crashes, ..wake_up.clone() }),
             Self::Finish(finish) => Self::Finish(finish.clone()),
+            Self::Unreadable(unreadable) => Self::Unreadable(unreadable.clone().with_crashes(crashes)),
         }
     }
 }
@@ -163,12 +174,16 @@ impl AsRef<Self> for Delivery {
 /// The delayed queue.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Stores a message that can be received after `delay`, which is at most [`Queue::longest_delay`].
+    /// Stores a message ([`Message::to_body`]) that can be received after `delay`, which is at most
+    /// [`Queue::longest_delay`].
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError>;
 
     /// Returns up to `max` messages that are due, possibly fewer than there are. Waits up to `wait` for the first one,
     /// which may be sent, fall due or become visible again meanwhile. A received message is hidden from other receivers
     /// for the visibility time-out; after that it can be received again unless it was deleted.
+    ///
+    /// A body that names no invocation ([`Message::parse`]) is not returned. It goes to the dead letters, and the log
+    /// says so.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError>;
 
     /// Removes a received message. A message that is gone already is not an error. The handle of an earlier delivery is
