@@ -135,6 +135,10 @@ pub struct Finish {
     pub trace_id: TraceId,
     /// Posts that failed before.
     pub attempt: u32,
+    /// When the invocation ended, as the commit says that the message was sent for. It is sent before that commit,
+    /// which may not be made. `None`: a former release has sent the message, after the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_at: Option<Timestamp>,
     /// The trace it belongs to.
     #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
     pub trace: TraceContext,
@@ -143,7 +147,7 @@ pub struct Finish {
 impl Finish {
     /// A request for the first post.
     pub fn first(trace_id: TraceId) -> Self {
-        Self { trace_id, attempt: 0, trace: TraceContext::default() }
+        Self { trace_id, attempt: 0, finish_at: None, trace: TraceContext::default() }
     }
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::Message;
 use crate::JsonObject;
 use crate::ids::TraceId;
+use crate::store_error::StoreError;
 
 /// The format that messages are written in, and the highest that is read.
 const FORMAT: u32 = 1;
@@ -73,12 +74,16 @@ struct Written<'a> {
 
 impl Message {
     /// The message as a store keeps it, a JSON object.
-    pub fn to_body(&self) -> String {
+    ///
+    /// # Errors
+    /// None for any message there is now: numbers, texts and objects can be written as JSON.
+    pub fn to_body(&self) -> Result<String, StoreError> {
         let body = match self {
             Self::Unreadable(unreadable) => serde_json::to_string(&unreadable.body),
             readable => serde_json::to_string(&Written { format: FORMAT, message: readable }),
         };
-        body.expect("numbers, texts and objects with text keys are JSON")
+        let what = || "message that was to be written".to_owned();
+        body.map_err(|error| StoreError::Unreadable { what: what(), source: error.into() })
     }
 
     /// Reads a message as a store keeps it. A message of a newer format, or a damaged one, is a
@@ -174,7 +179,7 @@ mod tests {
                 r#"{"format":1,"kind":"finish","trace_id":"0123456789abcdef0123456789abcdef","attempt":0}"#,
             ),
         ] {
-            assert_eq!(message.to_body(), stored);
+            assert_eq!(message.to_body().unwrap(), stored);
             assert_eq!(Message::parse(stored).unwrap(), message);
             // The SQL stores of former releases wrote no format.
             assert_eq!(Message::parse(&stored.replace(r#""format":1,"#, "")).unwrap(), message);
@@ -187,10 +192,10 @@ mod tests {
         let first = unreadable(&newer);
         assert_eq!((&first.trace_id, first.unread), (&trace_id(), Unread::default()));
         assert!(first.problem.contains("has format 2"), "{}", first.problem);
-        assert_eq!(Message::Unreadable(first.clone()).to_body(), newer);
+        assert_eq!(Message::Unreadable(first.clone()).to_body().unwrap(), newer);
 
         let unread = Unread { after_step: 3, times: 7 };
-        let left = Message::Unreadable(first.left(unread)).with_crashes(2).to_body();
+        let left = Message::Unreadable(first.left(unread)).with_crashes(2).to_body().unwrap();
         let again = unreadable(&left);
         assert_eq!((again.unread, again.crashes()), (unread, 2));
         let left: serde_json::Value = serde_json::from_str(&left).unwrap();

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::queue::{Delivery, Message, NotAMessage, Queue};
 use bk_plugin_core::store_error::StoreError;
 
 use super::SqlStore;
 use crate::backend::Backend;
 use crate::message::{Handle, MessageRow};
 use crate::request::{DeleteMessage, MoveToDeadLetters, ReceiveMessages, Request, SendMessage};
-use crate::rows::text;
 
 /// Messages that one receive takes at most, whatever the caller asks for.
 const MOST_RECEIVED: usize = 1024;
@@ -21,7 +20,7 @@ const LONGEST_DELAY: Duration = Duration::from_hours(365 * 24);
 #[async_trait]
 impl<B: Backend> Queue for SqlStore<B> {
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
-        let body = text(message)?;
+        let body = message.to_body()?;
         let due_at = self.clock.now() + delay;
         self.writer.ask(|reply| Request::Send(SendMessage { body, due_at, reply })).await
     }
@@ -57,13 +56,13 @@ impl<B: Backend> Queue for SqlStore<B> {
 }
 
 impl<B> SqlStore<B> {
-    /// Reads the messages. One that cannot be read would be redelivered for ever, so it is moved to the dead
+    /// Reads the messages. One that names no invocation would be redelivered for ever, so it is moved to the dead
     /// letters.
     async fn deliver(&self, rows: Vec<MessageRow>) -> Vec<Delivery> {
         let mut deliveries = Vec::with_capacity(rows.len());
         for row in rows {
             let handle = Handle { id: row.id, receive_count: row.receive_count };
-            match serde_json::from_str(&row.body) {
+            match Message::parse(&row.body) {
                 Ok(message) => deliveries.push(Delivery {
                     message,
                     handle: handle.to_text(),
@@ -75,11 +74,11 @@ impl<B> SqlStore<B> {
         deliveries
     }
 
-    async fn move_to_dead_letters(&self, handle: Handle, error: &serde_json::Error) {
+    async fn move_to_dead_letters(&self, handle: Handle, error: &NotAMessage) {
         tracing::error!(
             message_id = handle.id,
             %error,
-            "a message of the queue cannot be read; it is moved to the table of dead letters"
+            "a message of the queue names no invocation; it is moved to the table of dead letters"
         );
         let reason = error.to_string();
         let request = |reply| Request::MoveToDeadLetters(MoveToDeadLetters { handle, reason, reply });
