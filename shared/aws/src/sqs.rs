@@ -14,7 +14,7 @@ use aws_sdk_sqs::types::{
     Message as Received, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
     MessageSystemAttributeValue,
 };
-use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::store_error::StoreError;
 
 use crate::unavailable::unavailable;
@@ -70,9 +70,9 @@ impl Queue for SqsQueue {
         Ok(())
     }
 
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        let wait = wait.min(LONGEST_WAIT);
-        let at_once = i32::try_from(max.clamp(1, LARGEST_BATCH)).unwrap_or(1);
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
+        let wait = receive.wait.min(LONGEST_WAIT);
+        let at_once = i32::try_from(receive.max.clamp(1, LARGEST_BATCH)).unwrap_or(1);
         let answer = self
             .client
             .receive_message()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_core::queue::{Delivery, Message, NotAMessage, Queue};
+use bk_plugin_core::queue::{Delivery, Message, NotAMessage, Queue, Receive};
 use bk_plugin_core::store_error::StoreError;
 
 use super::SqlStore;
@@ -25,12 +25,12 @@ impl<B: Backend> Queue for SqlStore<B> {
         self.writer.ask(|reply| Request::Send(SendMessage { body, due_at, reply })).await
     }
 
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
+        let Receive { max, mut wait, .. } = receive;
         if max == 0 {
             return Ok(Vec::new());
         }
         let until = self.clock.now() + wait;
-        let mut wait = wait;
         loop {
             let max = max.min(MOST_RECEIVED);
             let request = |reply| Request::Receive(ReceiveMessages { max, wait, reply });
