@@ -54,13 +54,15 @@ impl MysqlDatabase {
         let before = |error| FailedAttempt { error, recovery: Recovery::Reconnect, committing: false };
         let session = connecting.map_err(before)?;
         self.receives |= wanted > 0;
-        let head_start = if self.receives { HEAD_START } else { Duration::ZERO };
+        let head_start = |due_at| {
+            if self.receives && self.due_messages.remembers(due_at) { HEAD_START } else { Duration::ZERO }
+        };
         let messages: Vec<_> = batch
             .sends
             .iter()
             .map(|send| NewMessage {
                 id: random_number(),
-                visible_at: send.due_at + head_start,
+                visible_at: send.due_at + head_start(send.due_at),
                 body: &send.body,
             })
             .collect();

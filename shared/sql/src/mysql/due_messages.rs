@@ -4,8 +4,7 @@
 //! processes (one that has died, or one that does not receive) and for those that are visible again: soon after a
 //! look that found some, more and more seldom after looks that found none.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
@@ -18,14 +17,15 @@ pub(super) const HEAD_START: Duration = Duration::from_secs(1);
 /// Time between two looks for the messages of other processes, by how many looks in a row found none.
 const PAUSES: BackOff = BackOff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
-/// Messages that a process remembers at most. It finds any further ones as it finds those of others.
+/// Messages that a process remembers at most: those that are due soonest. It finds the others as it finds those of other
+/// processes.
 const MOST_REMEMBERED: usize = 200_000;
 
 /// What a process knows of the messages in the queue.
 #[derive(Debug)]
 pub(super) struct DueMessages {
     /// Sent by this process, by when they are due.
-    own: BinaryHeap<Reverse<(Timestamp, i64)>>,
+    own: BTreeSet<(Timestamp, i64)>,
     look_at: Timestamp,
     /// Looks in a row that found nothing.
     empty_looks: u32,
@@ -33,36 +33,38 @@ pub(super) struct DueMessages {
 
 impl DueMessages {
     pub(super) fn new() -> Self {
-        Self { own: BinaryHeap::new(), look_at: Timestamp::from_millis(i64::MIN), empty_looks: 0 }
+        Self { own: BTreeSet::new(), look_at: Timestamp::from_millis(i64::MIN), empty_looks: 0 }
     }
 
     /// When the next message is due, or the next look.
     pub(super) fn next_look(&self) -> Timestamp {
-        self.own.peek().map_or(self.look_at, |Reverse((due_at, _))| self.look_at.min(*due_at))
+        self.own.first().map_or(self.look_at, |(due_at, _)| self.look_at.min(*due_at))
     }
 
-    /// Remembers a message that this process has sent.
+    /// Whether a message that is due then will be remembered. One that will not be needs no [`HEAD_START`].
+    pub(super) fn remembers(&self, due_at: Timestamp) -> bool {
+        self.own.len() < MOST_REMEMBERED || self.own.last().is_some_and(|(latest, _)| due_at < *latest)
+    }
+
+    /// Remembers a message that this process has sent. In place of the latest one, if it remembers as many as it may:
+    /// deadlines far away must not make those late that come before them.
     pub(super) fn note_sent(&mut self, id: i64, due_at: Timestamp) {
-        if self.own.len() < MOST_REMEMBERED {
-            self.own.push(Reverse((due_at, id)));
+        self.own.insert((due_at, id));
+        if self.own.len() > MOST_REMEMBERED {
+            self.own.pop_last();
         }
     }
 
     /// Takes up to `most` of this process's messages that are due, the earliest first.
     pub(super) fn take_due(&mut self, most: usize, now: Timestamp) -> Vec<(Timestamp, i64)> {
-        let mut due = Vec::new();
-        while due.len() < most
-            && let Some(first) = self.own.peek_mut()
-            && first.0.0 <= now
-        {
-            due.push(std::collections::binary_heap::PeekMut::pop(first).0);
-        }
-        due
+        let is_due = |own: &BTreeSet<(Timestamp, i64)>| own.first().is_some_and(|(due_at, _)| *due_at <= now);
+        let due = std::iter::from_fn(|| is_due(&self.own).then(|| self.own.pop_first()).flatten());
+        due.take(most).collect()
     }
 
     /// Puts messages back that were taken and not received. The next receive also looks for those of others.
     pub(super) fn put_back(&mut self, due: Vec<(Timestamp, i64)>) {
-        self.own.extend(due.into_iter().map(Reverse));
+        self.own.extend(due);
         self.look_at = Timestamp::from_millis(i64::MIN);
     }
 
@@ -101,6 +103,25 @@ mod tests {
         due_messages.put_back(vec![(at(10), 2), (at(20), 3)]);
         assert_eq!(due_messages.take_due(1, at(30)), [(at(10), 2)]);
         assert!(due_messages.is_time_to_look(at(0)));
+    }
+
+    #[test]
+    fn deadlines_far_away_leave_room_for_what_comes_before_them() {
+        let mut due_messages = DueMessages::new();
+        due_messages.note_look(0, 10, at(0));
+        let far = 1_000_000;
+        for id in 0..i64::try_from(MOST_REMEMBERED).unwrap() {
+            assert!(due_messages.remembers(at(far)));
+            due_messages.note_sent(id, at(far + id));
+        }
+        for (id, due_at) in [(-1, 30), (-2, 10), (-3, 2 * far)] {
+            assert_eq!(due_messages.remembers(at(due_at)), due_at < far);
+            due_messages.note_sent(id, at(due_at));
+        }
+        assert_eq!(due_messages.own.len(), MOST_REMEMBERED);
+        assert_eq!(due_messages.next_look(), at(10), "not at the next look for those of others");
+        assert_eq!(due_messages.take_due(10, at(30)), [(at(10), -2), (at(30), -1)]);
+        assert_eq!(due_messages.take_due(1, at(far)), [(at(far), 0)]);
     }
 
     #[test]

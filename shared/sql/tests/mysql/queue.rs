@@ -121,7 +121,7 @@ async fn two_processes_never_receive_the_same_message() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_is_put_aside() {
+async fn a_message_that_names_no_invocation_is_put_aside() {
     let fixture = Fixture::new().await;
     let mut connection = fixture.server.connect().await;
     for (id, body) in [(1, "garbage"), (2, r#"{"kind":"of a later version"}"#)] {
