@@ -181,6 +181,10 @@ impl Ports {
             if world.is_mutated(Mutation::AckBeforeCommit) {
                 world.messages.retain(|other| other.id != stored.id);
             }
+            if world.cannot_read_record(process) {
+                // It waits for the newer release, which comes back.
+                world.disturb();
+            }
             world.count_delivery();
             let handle = format!("{} {count}", stored.id);
             let message = match stored.newer {
