@@ -275,7 +275,8 @@ fn check_end_of_unreadable(world: &mut World, process: usize, record: &Record) {
     }
     let handled = world.handling[process].as_ref().map(|stored| stored.id);
     let latest = world.shown(process) + Duration::ZERO;
-    let receipts: Vec<_> = record.inbox.iter().map(|entry| &entry.receipt).chain(record.consumed.last()).collect();
+    let receipts: Vec<_> =
+        record.inbox.iter().map(|entry| &entry.receipt).chain(record.consumed.last()).collect();
     let would_wake = |stored: &Stored| match &stored.message {
         Message::WakeUp(wake_up) if stored.newer.is_none() && Some(stored.id) != handled => {
             let is_for_it = match &wake_up.receipt {

@@ -92,7 +92,8 @@ impl Message {
     /// # Errors
     /// [`NotAMessage`] if the body names no invocation.
     pub fn parse(body: &str) -> Result<Self, NotAMessage> {
-        let envelope: Envelope = serde_json::from_str(body).map_err(|error| NotAMessage(error.to_string()))?;
+        let envelope: Envelope =
+            serde_json::from_str(body).map_err(|error| NotAMessage(error.to_string()))?;
         let trace_id = TraceId::parse(&envelope.trace_id)
             .map_err(|error| NotAMessage(format!("its trace_id is not valid: {error}")))?;
         let problem = match envelope.format {

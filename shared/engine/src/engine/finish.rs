@@ -44,8 +44,7 @@ impl EngineCall<'_> {
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let trace = self.context.trace.clone();
-        let message =
-            Message::Finish(Finish { finish_at, trace, ..Finish::first(record.trace_id.clone()) });
+        let message = Message::Finish(Finish { finish_at, trace, ..Finish::first(record.trace_id.clone()) });
         self.retry_until(until, || self.queue().send(&message, Duration::ZERO)).await
     }
 

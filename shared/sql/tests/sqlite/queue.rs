@@ -176,10 +176,8 @@ async fn a_message_of_a_newer_release_is_kept_as_it_is() {
     fixture.store.send(&Message::Unreadable(left), NOW).await.unwrap();
     fixture.store.delete(&delivery.handle).await.unwrap();
 
-    let (body, receive_count): (String, i64) = sqlx::query_as("SELECT body, receive_count FROM messages")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let (body, receive_count): (String, i64) =
+        sqlx::query_as("SELECT body, receive_count FROM messages").fetch_one(&mut connection).await.unwrap();
     let unread = r#","unread":{"after_step":1,"times":1}}"#;
     assert_eq!((body, receive_count), (format!("{}{unread}", newer.trim_end_matches('}')), 0));
     let depth = fixture.store.queue_depth(fixture.clock.now()).await.unwrap();
