@@ -33,7 +33,25 @@ pub enum Message {
     Unreadable(Unreadable),
 }
 
+/// What a message asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MessageKind {
+    /// The next step.
+    WakeUp,
+    /// A post of the finish callback.
+    Finish,
+}
+
 impl Message {
+    /// What it asks for.
+    pub fn kind(&self) -> MessageKind {
+        match self {
+            Self::WakeUp(_) => MessageKind::WakeUp,
+            // No author's code runs for a message that cannot be read: it needs no slot of a step.
+            Self::Finish(_) | Self::Unreadable(_) => MessageKind::Finish,
+        }
+    }
+
     /// The invocation that the message is about.
     pub fn trace_id(&self) -> &TraceId {
         match self {
@@ -193,41 +211,50 @@ impl AsRef<Self> for Delivery {
 }
 
 /// What a receiver asks for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Receive<'a> {
     /// Most messages to receive.
     pub max: usize,
     /// How long to wait for the first one.
     pub wait: Duration,
     /// Which messages it takes.
-    pub selection: Selection<'a>,
+    pub selection: Selection,
     /// Ends the wait before its time, with no message, as soon as it is notified: the receiver wants something else now.
     /// (To drop the call instead might lose messages that it has just been given.)
     pub ended_by: Option<&'a Notify>,
 }
 
+impl Receive<'_> {
+    /// Returns when the wait is to end before its time.
+    pub async fn ended(&self) {
+        match self.ended_by {
+            Some(notify) => notify.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Which messages a receiver takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selection<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
     /// Every message.
     All,
     /// Every wake-up.
     WakeUps,
     /// The wake-ups of these groups.
-    WakeUpsOf(&'a [MessageGroup]),
-    /// Requests for finish callbacks, except those of these groups; and messages that cannot be read, for which no
-    /// author's code runs either.
-    FinishesExcept(&'a [MessageGroup]),
+    WakeUpsOf(Vec<MessageGroup>),
+    /// Requests for finish callbacks, except those of these groups. Messages that cannot be read count as such.
+    FinishesExcept(Vec<MessageGroup>),
 }
 
-impl Selection<'_> {
-    /// Whether `message` is one of them.
-    pub fn takes(&self, message: &Message) -> bool {
-        let is_one_of = |groups: &[MessageGroup]| message.group().is_some_and(|group| groups.contains(group));
-        match (self, message) {
-            (Self::All, _) | (Self::WakeUps, Message::WakeUp(_)) => true,
-            (Self::WakeUpsOf(groups), Message::WakeUp(_)) => is_one_of(groups),
-            (Self::FinishesExcept(groups), Message::Finish(_) | Message::Unreadable(_)) => !is_one_of(groups),
+impl Selection {
+    /// Whether messages of this kind and group are taken.
+    pub fn takes(&self, kind: MessageKind, group: Option<&MessageGroup>) -> bool {
+        let is_one_of = |groups: &[MessageGroup]| group.is_some_and(|group| groups.contains(group));
+        match (self, kind) {
+            (Self::All, _) | (Self::WakeUps, MessageKind::WakeUp) => true,
+            (Self::WakeUpsOf(groups), MessageKind::WakeUp) => is_one_of(groups),
+            (Self::FinishesExcept(groups), MessageKind::Finish) => !is_one_of(groups),
             _ => false,
         }
     }

@@ -20,6 +20,10 @@ fn main() -> Result<(), Failure> {
     if std::env::args().nth(1).as_deref() == Some("bare") {
         return runtime.block_on(bare::serve());
     }
+    if std::env::args().nth(1).as_deref() == Some("polling") {
+        println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
+        return runtime.block_on(polling::throughput());
+    }
     if std::env::args().nth(1).as_deref() == Some("lambda") {
         println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
         return runtime.block_on(lambda::run());

@@ -55,10 +55,10 @@ async fn send(queue: &dyn Queue, message: &Message, delay: Duration) {
 }
 
 /// Receives all messages of the selection that can be received now.
-async fn receive(queue: &dyn Queue, selection: Selection<'_>) -> Vec<Delivery> {
+async fn receive(queue: &dyn Queue, selection: Selection) -> Vec<Delivery> {
     let mut received = Vec::new();
     loop {
-        let asked = Receive { max: 10, wait: NOW, selection, ended_by: None };
+        let asked = Receive { max: 10, wait: NOW, selection: selection.clone(), ended_by: None };
         let deliveries = queue.receive_selected(asked).await.unwrap();
         if deliveries.is_empty() {
             return received;
@@ -78,9 +78,8 @@ fn count(deliveries: &[Delivery]) -> BTreeMap<&str, usize> {
 }
 
 fn waiting(store: &dyn QueueStore, groups: &[MessageGroup], wait: Duration) -> JoinHandle<Vec<Delivery>> {
-    let (queue, groups) = (store.queue(), groups.to_vec());
+    let (queue, selection) = (store.queue(), Selection::WakeUpsOf(groups.to_vec()));
     tokio::spawn(async move {
-        let selection = Selection::WakeUpsOf(&groups);
         queue.receive_selected(Receive { max: 10, wait, selection, ended_by: None }).await.unwrap()
     })
 }
@@ -105,16 +104,16 @@ pub async fn each_receiver_gets_what_it_selects(store: &dyn QueueStore) {
         send(&*queue, &wake_up(Some(version("3.0.0"))), NOW).await;
         send(&*queue, &finish(Some(host("good.test"))), NOW).await;
     }
-    let others = [version("2.0.0"), version("3.0.0"), version("4.0.0")];
-    let received = receive(&*queue, Selection::WakeUpsOf(&others)).await;
+    let others = vec![version("2.0.0"), version("3.0.0"), version("4.0.0")];
+    let received = receive(&*queue, Selection::WakeUpsOf(others)).await;
     assert_eq!(count(&received), BTreeMap::from([("step:2.0.0", 3), ("step:3.0.0", 3)]));
     let received =
-        receive(&*queue, Selection::FinishesExcept(&[host("silent.test"), host("other.test")])).await;
+        receive(&*queue, Selection::FinishesExcept(vec![host("silent.test"), host("other.test")])).await;
     assert_eq!(count(&received), BTreeMap::from([("finish:good.test", 3)]));
-    assert!(receive(&*queue, Selection::WakeUpsOf(&[])).await.is_empty());
+    assert!(receive(&*queue, Selection::WakeUpsOf(vec![])).await.is_empty());
     let received = receive(&*queue, Selection::WakeUps).await;
     assert_eq!(count(&received), BTreeMap::from([("step:1.0.0", 40)]));
-    let received = receive(&*queue, Selection::FinishesExcept(&[])).await;
+    let received = receive(&*queue, Selection::FinishesExcept(vec![])).await;
     assert_eq!(count(&received), BTreeMap::from([("finish:silent.test", 40)]));
     assert!(receive(&*queue, Selection::All).await.is_empty());
 }
@@ -130,8 +129,8 @@ pub async fn the_earliest_selected_message_comes_first(store: &dyn QueueStore) {
         store.advance(Duration::from_secs(2)).await;
     }
     for message in sent {
-        let (group, wait) = ([version("2.0.0")], NOW);
-        let asked = Receive { max: 1, wait, selection: Selection::WakeUpsOf(&group), ended_by: None };
+        let selection = Selection::WakeUpsOf(vec![version("2.0.0")]);
+        let asked = Receive { max: 1, wait: NOW, selection, ended_by: None };
         assert_eq!(queue.receive_selected(asked).await.unwrap()[0].message, message);
     }
 }
@@ -142,8 +141,8 @@ pub async fn what_is_not_selected_stays_as_it_was(store: &dyn QueueStore) {
     send(&*queue, &wake_up(Some(version("1.0.0"))), NOW).await;
     send(&*queue, &finish(Some(host("silent.test"))), NOW).await;
     for _ in 0..3 {
-        assert!(receive(&*queue, Selection::WakeUpsOf(&[version("2.0.0")])).await.is_empty());
-        assert!(receive(&*queue, Selection::FinishesExcept(&[host("silent.test")])).await.is_empty());
+        assert!(receive(&*queue, Selection::WakeUpsOf(vec![version("2.0.0")])).await.is_empty());
+        assert!(receive(&*queue, Selection::FinishesExcept(vec![host("silent.test")])).await.is_empty());
     }
     let received = receive(&*queue, Selection::All).await;
     assert_eq!(received.iter().map(|delivery| delivery.receive_count).collect::<Vec<_>>(), [1, 1]);
@@ -154,10 +153,10 @@ pub async fn messages_without_a_group_are_received(store: &dyn QueueStore) {
     let queue = store.queue();
     send(&*queue, &wake_up(None), NOW).await;
     send(&*queue, &finish(None), NOW).await;
-    assert!(receive(&*queue, Selection::WakeUpsOf(&[version("1.0.0")])).await.is_empty());
+    assert!(receive(&*queue, Selection::WakeUpsOf(vec![version("1.0.0")])).await.is_empty());
     let received = receive(&*queue, Selection::WakeUps).await;
     assert!(matches!(received[..], [Delivery { message: Message::WakeUp(_), .. }]), "{received:?}");
-    let received = receive(&*queue, Selection::FinishesExcept(&[host("silent.test")])).await;
+    let received = receive(&*queue, Selection::FinishesExcept(vec![host("silent.test")])).await;
     assert!(matches!(received[..], [Delivery { message: Message::Finish(_), .. }]), "{received:?}");
 }
 
@@ -207,7 +206,7 @@ pub async fn a_wait_is_ended_from_outside(store: &dyn QueueStore) {
     let receiver = |groups: Vec<MessageGroup>| {
         let (queue, end) = (Arc::clone(&queue), Arc::clone(&end));
         tokio::spawn(async move {
-            let selection = Selection::WakeUpsOf(&groups);
+            let selection = Selection::WakeUpsOf(groups);
             let asked = Receive { max: 10, wait: LONG, selection, ended_by: Some(&end) };
             queue.receive_selected(asked).await.unwrap()
         })
@@ -229,12 +228,15 @@ pub async fn a_wait_that_is_ended_loses_nothing(store: &dyn QueueStore) {
     let receiver = tokio::spawn({
         let (queue, end) = (Arc::clone(&queue), Arc::clone(&end));
         async move {
-            let group = [version("1.0.0")];
-            let selection = Selection::WakeUpsOf(&group);
+            let selection = Selection::WakeUpsOf(vec![version("1.0.0")]);
             let mut counts = Vec::new();
             while counts.len() < 200 {
-                let asked =
-                    Receive { max: 3, wait: Duration::from_millis(50), selection, ended_by: Some(&end) };
+                let asked = Receive {
+                    max: 3,
+                    wait: Duration::from_millis(50),
+                    selection: selection.clone(),
+                    ended_by: Some(&end),
+                };
                 for delivery in queue.receive_selected(asked).await.unwrap() {
                     counts.push(delivery.receive_count);
                     queue.delete(&delivery.handle).await.unwrap();

@@ -37,6 +37,12 @@ struct Stored {
     receive_count: u32,
 }
 
+impl Stored {
+    fn is_in(&self, selection: &Selection) -> bool {
+        selection.takes(self.message.kind(), self.message.group())
+    }
+}
+
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>, visibility_timeout: Duration) -> Self {
@@ -72,14 +78,9 @@ impl MemoryStore {
     }
 
     /// Hides and returns up to `max` selected messages that are due; and when the next one becomes visible.
-    fn take(
-        &self,
-        max: usize,
-        selection: Selection<'_>,
-        now: Timestamp,
-    ) -> (Vec<Delivery>, Option<Timestamp>) {
+    fn take(&self, max: usize, selection: &Selection, now: Timestamp) -> (Vec<Delivery>, Option<Timestamp>) {
         let mut store = self.lock();
-        let selected = store.messages.iter_mut().filter(|(_, stored)| selection.takes(&stored.message));
+        let selected = store.messages.iter_mut().filter(|(_, stored)| stored.is_in(selection));
         let due = selected.filter(|(_, stored)| stored.visible_at <= now).take(max);
         let deliveries = due
             .map(|(id, stored)| {
@@ -92,7 +93,7 @@ impl MemoryStore {
                 }
             })
             .collect();
-        let selected = store.messages.values().filter(|stored| selection.takes(&stored.message));
+        let selected = store.messages.values().filter(|stored| stored.is_in(selection));
         (deliveries, selected.map(|stored| stored.visible_at).min())
     }
 
@@ -100,13 +101,6 @@ impl MemoryStore {
         let size = serde_json::to_vec(record).map_or(0, |json| json.len());
         let limit = self.largest_record;
         if size > limit { Err(StoreError::TooLarge { size, limit }) } else { Ok(()) }
-    }
-}
-
-async fn notified(notify: Option<&Notify>) {
-    match notify {
-        Some(notify) => notify.notified().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -262,14 +256,14 @@ impl Queue for MemoryStore {
             // Subscribed before looking, so that no message sent meanwhile is missed.
             let sent = self.sent.notified();
             let now = self.clock.now();
-            let (deliveries, next_due) = self.take(receive.max, receive.selection, now);
+            let (deliveries, next_due) = self.take(receive.max, &receive.selection, now);
             if !deliveries.is_empty() || now >= until {
                 return Ok(deliveries);
             }
             let wake_at = next_due.map_or(until, |due| due.min(until));
             tokio::select! {
                 () = sent => {}
-                () = notified(receive.ended_by) => return Ok(Vec::new()),
+                () = receive.ended() => return Ok(Vec::new()),
                 () = self.clock.sleep(wake_at.since(now)) => {}
             }
         }

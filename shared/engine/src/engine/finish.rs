@@ -7,6 +7,7 @@ use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::queue::{Finish, Message};
 use bk_plugin_core::record::{FinishCallback, Record};
 use bk_plugin_core::store_error::StoreError;
@@ -43,8 +44,11 @@ impl EngineCall<'_> {
         finish_at: Option<Timestamp>,
         until: Timestamp,
     ) -> Result<(), StoreError> {
+        let to = record.finish_callback.as_ref();
+        let group = to.map(|to| MessageGroup::of_finish_callbacks_to(&to.url));
         let trace = self.context.trace.clone();
-        let message = Message::Finish(Finish { finish_at, trace, ..Finish::first(record.trace_id.clone()) });
+        let first = Finish::first(record.trace_id.clone());
+        let message = Message::Finish(Finish { finish_at, group, trace, ..first });
         self.retry_until(until, || self.queue().send(&message, Duration::ZERO)).await
     }
 

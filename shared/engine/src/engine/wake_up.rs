@@ -25,7 +25,7 @@ impl EngineCall<'_> {
             Claim::Granted(record) => record,
             Claim::Refused(record) => return self.on_claim_refused(wake_up, record.as_deref(), now).await,
         };
-        begun_late(now.since(wake_up.due_at));
+        begun_late(&record.plugin_version, now.since(wake_up.due_at));
         self.context.enter_invocation(&record.trace);
         let ended = self.run_claimed(&mut record).await;
         self.send_and_commit(wake_up, ended, &record, &lease).await
@@ -111,6 +111,7 @@ impl EngineCall<'_> {
         lease: &Lease,
     ) -> Result<(), StoreError> {
         let wake_up = WakeUp::for_step(record.trace_id.clone(), commit.invoke_count, due_at);
+        let wake_up = WakeUp { group: record.group(), ..wake_up };
         self.send_wake_up(wake_up, self.retry_deadline_under(lease)).await
     }
 
