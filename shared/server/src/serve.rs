@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::Client;
+use bk_plugin_core::clock::Clock;
 use bk_plugin_engine::Engine;
 use bk_plugin_engine::metered_store::MeteredStore;
 use bk_plugin_engine::worker::Worker;
@@ -38,7 +39,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
     let metrics = Metrics::install()?;
     let metered = Arc::new(MeteredStore::new(store.clone(), store.clone()));
     let port = listener.local_addr().map_or(settings.port, |address| address.port());
-    let engine = Arc::new(engine(registry, &settings, &metered, port)?);
+    let engine = Arc::new(engine(registry, &settings, &metered, store.clock(), port)?);
     announce(&engine, &settings, &listener);
 
     let working = settings.role.runs_later_steps().then(|| {
@@ -88,6 +89,7 @@ pub(crate) fn engine(
     registry: Registry,
     settings: &ServerSettings,
     store: &Arc<MeteredStore>,
+    clock: Arc<dyn Clock>,
     port: u16,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
@@ -98,6 +100,7 @@ pub(crate) fn engine(
     let engine = shared.engine(EngineHost {
         registry: Arc::new(registry),
         store: Arc::clone(store),
+        clock,
         app_secret: app_secret::of(settings)?,
         callback_base: shared.callback_base.clone().unwrap_or_else(own_base),
         finish_callbacks,

@@ -58,7 +58,7 @@ pub enum StartError {
     /// The exporter of traces cannot be made.
     #[error("traces cannot be sent: {0}; see OTEL_GRPC_URL")]
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// The runtime's threads cannot be started.
+    /// The threads of the runtime or of the log cannot be started.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
 }

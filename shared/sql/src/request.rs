@@ -16,6 +16,8 @@ pub(crate) enum Request {
     MoveToDeadLetters(MoveToDeadLetters),
     Receive(ReceiveMessages),
     DeleteExpired(DeleteExpired),
+    /// Asks whether the database can be written.
+    Ping(Reply<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -29,6 +31,7 @@ impl Request {
             | Self::MoveToDeadLetters(_)
             | Self::Receive(_)
             | Self::DeleteExpired(_)
+            | Self::Ping(_)
             | Self::Close(_) => 0,
         }
     }

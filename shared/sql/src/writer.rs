@@ -107,6 +107,7 @@ impl<D: Database> Writer<D> {
                 Request::Delete(delete) => batch.deletes.push(delete),
                 Request::MoveToDeadLetters(dead_letter) => batch.dead_letters.push(dead_letter),
                 Request::DeleteExpired(expiry) => batch.expiries.push(expiry),
+                Request::Ping(reply) => batch.pings.push(reply),
                 Request::Receive(ReceiveMessages { max, wait, reply }) => {
                     let until = self.clock.now() + wait;
                     self.parked.push(Parked { max, until, reply });
@@ -180,7 +181,13 @@ impl<D: Database> Writer<D> {
         let sent = batch.sends.into_iter().map(|send| send.reply);
         let deleted = batch.deletes.into_iter().map(|delete| delete.reply);
         let moved = batch.dead_letters.into_iter().map(|dead_letter| dead_letter.reply);
-        sent.chain(deleted).chain(moved).for_each(|reply| drop(reply.send(Ok(()))));
+        batch
+            .pings
+            .into_iter()
+            .chain(sent)
+            .chain(deleted)
+            .chain(moved)
+            .for_each(|reply| drop(reply.send(Ok(()))));
     }
 
     /// Gives messages to the parked receivers, first come, first served.
@@ -217,6 +224,12 @@ impl<D: Database> Writer<D> {
         let sent = batch.sends.into_iter().map(|send| send.reply);
         let deleted = batch.deletes.into_iter().map(|delete| delete.reply);
         let moved = batch.dead_letters.into_iter().map(|dead_letter| dead_letter.reply);
-        sent.chain(deleted).chain(moved).for_each(|reply| drop(reply.send(Err(failed()))));
+        batch
+            .pings
+            .into_iter()
+            .chain(sent)
+            .chain(deleted)
+            .chain(moved)
+            .for_each(|reply| drop(reply.send(Err(failed()))));
     }
 }

@@ -14,6 +14,7 @@ pub fn project() -> Project {
         .version(Assistant)
         .version(Collecting)
         .version(Dying)
+        .version(Talking)
 }
 
 /// Adds a line to the journal in a single write, so that lines of several steps do not mix.
@@ -123,5 +124,30 @@ impl Plugin for Dying {
             Event::Invoked => Ok(Next::poll(Duration::from_millis(500))),
             _ => std::process::abort(),
         }
+    }
+}
+
+/// What [`Talking`] is told.
+#[derive(Deserialize, JsonSchema)]
+pub struct TalkingInputs {
+    lines: u32,
+}
+
+/// 4.0.0: logs that many lines in its only step.
+pub struct Talking;
+
+impl Plugin for Talking {
+    const META: Meta = Meta::version("4.0.0");
+    type Inputs = TalkingInputs;
+    type Context = Context;
+
+    async fn execute(&self, inputs: TalkingInputs, _: &mut Self::Context) -> Result<Next> {
+        for line in 0..inputs.lines {
+            tracing::info!(
+                line,
+                "a line of the log that is as long as lines are, so that many fill any buffer"
+            );
+        }
+        Ok(Next::done())
     }
 }

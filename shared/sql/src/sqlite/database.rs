@@ -1,8 +1,9 @@
 //! The file as its only writer sees it: the connection, and the statements of one transaction.
 
 use std::fs::File;
+use std::sync::Arc;
 
-use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::clock::{Clock, Timestamp};
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
@@ -11,6 +12,7 @@ use super::options::SqliteOptions;
 use super::queue;
 use super::table::{self, SqliteRecords};
 use crate::database::{Batch, Database, Done, Failure};
+use crate::store_clock::NotedTime;
 use crate::transaction;
 
 /// The time of the next message is unknown, so the next receive has to look.
@@ -23,6 +25,8 @@ pub(super) struct SqliteFile {
     options: SqliteOptions,
     /// The earliest time at which a message can be received; `None`: there is no message.
     next_due: Option<Timestamp>,
+    clock: Arc<dyn Clock>,
+    noted_time: NotedTime,
     lock: File,
 }
 
@@ -31,9 +35,11 @@ impl SqliteFile {
         connection: SqliteConnection,
         counters: Counters,
         options: SqliteOptions,
+        clock: Arc<dyn Clock>,
         lock: File,
     ) -> Self {
-        Self { connection, counters, options, next_due: LOOK, lock }
+        let noted_time = NotedTime::default();
+        Self { connection, counters, options, next_due: LOOK, clock, noted_time, lock }
     }
 
     async fn statement(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -48,7 +54,14 @@ impl SqliteFile {
     ) -> Result<(Done, Option<Timestamp>), Failure> {
         self.statement("BEGIN IMMEDIATE").await.map_err(Failure::Transaction)?;
         let done = self.work(batch, wanted, now).await.map_err(Failure::Statement)?;
+        let notes_time = self.noted_time.is_old(now);
+        if notes_time {
+            queue::note_time(&mut self.connection, now).await.map_err(Failure::Transaction)?;
+        }
         self.statement("COMMIT").await.map_err(Failure::Transaction)?;
+        if notes_time {
+            self.noted_time.note(now);
+        }
         Ok(done)
     }
 
@@ -104,7 +117,11 @@ impl Database for SqliteFile {
         }
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
+        let now = self.clock.now();
+        if let Err(error) = queue::note_time(&mut self.connection, now).await {
+            tracing::debug!(%error, "the time was not noted");
+        }
         if let Err(error) = self.connection.close().await {
             tracing::warn!(%error, "the database was not closed cleanly; it will be put in order when it is opened");
         }

@@ -34,6 +34,10 @@ const HIDE: &str = "\
     UPDATE messages SET visible_at = ?1, receive_count = receive_count + 1 \
     WHERE id IN (SELECT value FROM json_each(?2))";
 
+const LATEST_TIME: &str = "SELECT latest FROM clock";
+
+const NOTE_TIME: &str = "UPDATE clock SET latest = max(latest, ?) WHERE id = 1";
+
 const NEXT_DUE: &str = "SELECT min(visible_at) FROM messages";
 
 /// A message that is not visible yet was either received, and is hidden, or never received, and is delayed.
@@ -46,7 +50,7 @@ const DEPTH: &str = "\
 
 /// The statements of the hot path.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, INSERT_DEAD_LETTER, DUE, HIDE, NEXT_DUE];
+pub(super) const STATEMENTS: [&str; 7] = [SEND, DELETE, INSERT_DEAD_LETTER, DUE, HIDE, NEXT_DUE, NOTE_TIME];
 
 /// Makes all received messages visible again: the process that received them is gone.
 pub(super) async fn release_all(
@@ -119,6 +123,16 @@ pub(super) async fn receive(
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     sqlx::query(HIDE).bind(hidden_until.as_millis()).bind(parameter(&ids)?).execute(connection).await?;
     Ok(rows)
+}
+
+/// The latest time that was noted.
+pub(super) async fn latest_time(connection: &mut SqliteConnection) -> Result<Timestamp, sqlx::Error> {
+    sqlx::query_scalar(LATEST_TIME).fetch_one(connection).await.map(Timestamp::from_millis)
+}
+
+/// Notes that it is `now`.
+pub(super) async fn note_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query(NOTE_TIME).bind(now.as_millis()).execute(connection).await.map(drop)
 }
 
 /// The time at which the next message can be received.
