@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bk_plugin_core::clock::{Clock, SteadyClock, Timestamp};
 
+use crate::database::Batch;
+
 /// Time between two notes in the store of how late it is.
 const NOTED_EVERY: Duration = Duration::from_secs(2);
 
@@ -60,9 +62,9 @@ impl StoreClock {
 pub(crate) struct NotedTime(Option<Timestamp>);
 
 impl NotedTime {
-    /// Whether it is to be noted again.
-    pub(crate) fn is_old(&self, now: Timestamp) -> bool {
-        self.0.is_none_or(|noted| now >= noted + NOTED_EVERY || now < noted)
+    /// Whether the transaction of `batch` notes it again. A mere look for messages does not.
+    pub(crate) fn is_due(&self, batch: &Batch, now: Timestamp) -> bool {
+        batch.len() > 0 && self.0.is_none_or(|noted| now >= noted + NOTED_EVERY)
     }
 
     pub(crate) fn note(&mut self, now: Timestamp) {

@@ -83,7 +83,7 @@ impl MysqlDatabase {
             hidden_until: now + self.options.visibility_timeout,
         };
         let limit = self.options.largest_record_in(session.packet);
-        let notes_time = self.noted_time.is_old(now);
+        let notes_time = self.noted_time.is_due(batch, now);
         let made = match session.work(batch, &messages, &receiving, limit, now, notes_time).await {
             Ok(worked) => session.commit().await.map(|()| worked).map_err(|error| (error, true)),
             Err(error) => Err((error, false)),

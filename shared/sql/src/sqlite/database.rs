@@ -54,7 +54,7 @@ impl SqliteFile {
     ) -> Result<(Done, Option<Timestamp>), Failure> {
         self.statement("BEGIN IMMEDIATE").await.map_err(Failure::Transaction)?;
         let done = self.work(batch, wanted, now).await.map_err(Failure::Statement)?;
-        let notes_time = self.noted_time.is_old(now);
+        let notes_time = self.noted_time.is_due(batch, now);
         if notes_time {
             queue::note_time(&mut self.connection, now).await.map_err(Failure::Transaction)?;
         }
