@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::Client;
+use bk_plugin_core::clock::Clock;
 use bk_plugin_engine::Engine;
 use bk_plugin_engine::author_threads::AuthorThreads;
 use bk_plugin_engine::metered_store::MeteredStore;
@@ -44,8 +45,8 @@ pub(crate) async fn serve(
     let metrics = Metrics::install()?;
     let metered = Arc::new(MeteredStore::new(store.clone(), store.clone()));
     let port = listener.local_addr().map_or(settings.port, |address| address.port());
-    let engine = engine(registry, &settings, &metered, port)?.with_author_threads(Arc::clone(&threads));
-    let engine = Arc::new(engine);
+    let engine = engine(registry, &settings, &metered, store.clock(), port)?;
+    let engine = Arc::new(engine.with_author_threads(Arc::clone(&threads)));
     announce(&engine, &settings, &listener);
 
     let working = settings.role.runs_later_steps().then(|| {
@@ -95,6 +96,7 @@ pub(crate) fn engine(
     registry: Registry,
     settings: &ServerSettings,
     store: &Arc<MeteredStore>,
+    clock: Arc<dyn Clock>,
     port: u16,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
@@ -105,6 +107,7 @@ pub(crate) fn engine(
     let engine = shared.engine(EngineHost {
         registry: Arc::new(registry),
         store: Arc::clone(store),
+        clock,
         app_secret: app_secret::of(settings)?,
         callback_base: shared.callback_base.clone().unwrap_or_else(own_base),
         finish_callbacks,

@@ -30,6 +30,7 @@ mod refused;
 mod schedule;
 mod segment;
 mod time_zone;
+mod upload_time;
 
 #[cfg(test)]
 mod tests;
@@ -76,7 +77,8 @@ pub struct ProtocolSettings {
     pub callbacks_through_gateway: bool,
     /// The largest body of a request, in bytes.
     pub body_limit: usize,
-    /// Time limit of a request; past it the answer is 504.
+    /// Time limit of a request; past it the answer is 504. The time that its body takes to arrive does not count, up to
+    /// the same limit.
     pub request_timeout: Duration,
     /// The time zone in which times are shown.
     pub time_zone: TimeZone,

@@ -21,6 +21,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::body::discard;
 use super::envelope::Failure;
+use super::upload_time::UploadTime;
 use super::{Description, KilledAt};
 
 /// Marks an answer that did not come from a route, in its extensions.
@@ -79,17 +80,17 @@ impl Service<Request> for Endpoint {
 impl Inner {
     async fn answer(&self, request: Request) -> Response {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let timeout = self.timeout(&request);
-        let answered = AssertUnwindSafe(self.route(request)).catch_unwind();
-        match tokio::time::timeout(timeout, answered).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(panic)) => {
+        let (timeout, upload_time) = (self.timeout(&request), UploadTime::default());
+        let answered = AssertUnwindSafe(self.route(request, &upload_time)).catch_unwind();
+        match upload_time.within(timeout, answered).await {
+            Some(Ok(response)) => response,
+            Some(Err(panic)) => {
                 let panic = panic_text(&*panic);
                 tracing::error!(%method, path = logged(uri.path()), panic, "a request panicked");
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error: the server's log says more")
                     .into_response()
             }
-            Err(_) => {
+            None => {
                 tracing::error!(%method, path = logged(uri.path()), "a request took too long");
                 let seconds = timeout.as_secs_f64();
                 let message = format!("the request took longer than its time limit of {seconds} s");
@@ -98,15 +99,17 @@ impl Inner {
         }
     }
 
-    /// Time limit of a request; shorter if the process will be killed before.
+    /// Time limit of a request, without the time of its upload; shorter if the process will be killed before.
     fn timeout(&self, request: &Request) -> Duration {
         let Some(KilledAt(end)) = request.extensions().get() else { return self.request_timeout };
         let left = end.since(self.clock.now());
         self.request_timeout.min(left.saturating_sub(ANSWERING.min(left / 4)))
     }
 
-    async fn route(&self, mut request: Request) -> Response {
-        if request.body().size_hint().lower() > self.body_limit as u64 {
+    async fn route(&self, request: Request, upload_time: &UploadTime) -> Response {
+        let too_large = request.body().size_hint().lower() > self.body_limit as u64;
+        let mut request = request.map(|body| upload_time.measure(body));
+        if too_large {
             return self.refuse_body(request).await;
         }
         // The limit applies to the author's extractors too, whose own default is smaller than the reference's.

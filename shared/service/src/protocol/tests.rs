@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request};
 use bk_plugin_core::ids::TraceId;
+use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -287,6 +288,25 @@ async fn panics_and_slow_requests_are_answered() {
     let Fixture { routes, .. } = fixture(|settings| settings.request_timeout = Duration::from_millis(50));
     let slow = get(&routes, "/bk_plugin/plugin_api/slow/").await;
     assert!(slow.is_failure(504) && slow.message().contains("0.05 s"), "{}", slow.body);
+}
+
+/// The step of 1.10.0 takes 0.1 s.
+#[tokio::test(start_paused = true)]
+async fn a_slow_upload_takes_no_time_from_the_step() {
+    let Fixture { routes, .. } = fixture(|settings| settings.request_timeout = Duration::from_millis(150));
+    let upload = |millis| {
+        let chunks = futures::stream::iter([r#"{"inputs": "#, "{}, ", r#""context": {}}"#]).then(
+            move |chunk| async move {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                Ok::<_, Infallible>(chunk)
+            },
+        );
+        Body::from_stream(chunks)
+    };
+    let invoked = post(&routes, "/bk_plugin/invoke/1.10.0", upload(45)).await;
+    assert_eq!((invoked.status, &invoked.body["data"]["state"]), (200, &json!(2)), "{}", invoked.body);
+    let endless = post(&routes, "/bk_plugin/invoke/1.10.0", upload(1000)).await;
+    assert!(endless.is_failure(504) && endless.message().contains("0.15 s"), "{}", endless.body);
 }
 
 #[tokio::test]
