@@ -1,19 +1,97 @@
-//! Integers that do not fit in 64 bits keep their digits.
+//! JSON as the reference reads it, with Python's parser.
 //!
-//! `serde_json` reads such an integer as a double and silently loses digits. So it is turned into a JSON string
-//! before parsing. Validation converts text to the type of the field: a text field then holds every digit (as in
-//! the reference, whose integers have no bound), and a 64-bit integer field reports that the number does not fit.
+//! Python reads more than JSON allows, and callers rely on it: a byte order mark, `NaN`, numbers of any size, half of
+//! an emoji. Each has one meaning here:
+//!
+//! - **A number that neither a 64-bit integer nor a double can hold** becomes text, with the characters of the body:
+//!   `123456789012345678901234567890`, `1e400`, `NaN`, `-Infinity`. A text field then has every digit, and a number
+//!   field refuses the value and says why.
+//! - **Half of a surrogate pair** (`"\ud83d"`, a text cut inside an emoji) becomes U+FFFD, the replacement character.
+//! - **UTF-8 with a byte order mark, UTF-16 and UTF-32** are decoded.
+//!
+//! Everything else of the body is kept.
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
+mod decode;
+
+/// How deeply arrays and objects may be nested. It is the bound of `serde_json`, which every store and every check of
+/// a value keeps to. (Python's own is near 1,000 and depends on the stack.)
+pub const DEEPEST: usize = 127;
+
+/// Which of the reference's two parsers reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parser {
+    /// `json.loads`, which reads callbacks, texts inside a body, and rows at rest.
+    Loads,
+    /// Django REST framework's, which reads the bodies of its routes: UTF-8 without a byte order mark, and neither
+    /// `NaN` nor `Infinity`.
+    Request,
+}
+
+/// Why a text is not JSON.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidJson {
+    /// It breaks the rules of JSON at the line and column that the error names.
+    #[error(transparent)]
+    Syntax(serde_json::Error),
+    /// It is nested too deeply.
+    #[error("it is nested more than {DEEPEST} levels deep, which is the limit")]
+    TooDeep,
+}
+
+impl From<serde_json::Error> for InvalidJson {
+    fn from(error: serde_json::Error) -> Self {
+        // serde_json has no category of its own for this.
+        if error.to_string().starts_with("recursion limit exceeded") {
+            Self::TooDeep
+        } else {
+            Self::Syntax(error)
+        }
+    }
+}
+
+/// Reads one JSON value.
+///
+/// # Errors
+/// See [`InvalidJson`]. Lines and columns count from 1, in the body as it was sent.
+///
+/// ```
+/// use bk_plugin_core::python_json::{Parser, parse};
+///
+/// let body = "\u{feff}{\"load\": NaN, \"title\": \"cut \\ud83d\", \"id\": 123456789012345678901234567890}";
+/// let value = parse(body.as_bytes(), Parser::Loads)?;
+/// assert_eq!(value["load"], "NaN");
+/// assert_eq!(value["title"], "cut \u{fffd}");
+/// assert_eq!(value["id"], "123456789012345678901234567890");
+/// # Ok::<(), bk_plugin_core::python_json::InvalidJson>(())
+/// ```
+pub fn parse(body: &[u8], parser: Parser) -> Result<Value, InvalidJson> {
+    let json = match parser {
+        Parser::Loads => decode::to_utf8(body),
+        Parser::Request => Cow::Borrowed(body),
+    };
+    // Most bodies are read at once. serde_json reads a long integer as a double, and silently loses digits.
+    let refused = if has_long_digit_run(&json) {
+        None
+    } else {
+        match serde_json::from_slice(&json) {
+            Ok(value) => return Ok(value),
+            Err(error) => Some(error),
+        }
+    };
+    match (rewritten(&json, parser), refused) {
+        (Cow::Borrowed(_), Some(error)) => Err(error.into()),
+        (rewritten, refused) => {
+            serde_json::from_slice(&rewritten).map_err(|error| refused.unwrap_or(error).into())
+        }
+    }
+}
+
 /// Digits of the shortest integer that may not fit in 64 bits.
 const LONG: usize = 19;
-
-/// `json` with the integers that do not fit in 64 bits as strings. Everything else, valid JSON or not, is
-/// unchanged.
-pub(super) fn exact_integers(json: &[u8]) -> Cow<'_, [u8]> {
-    if has_long_digit_run(json) { rewritten(json) } else { Cow::Borrowed(json) }
-}
 
 /// Whether at least `LONG` digits follow one another anywhere. Such a run covers one of every `LONG` bytes, so the
 /// others are not looked at: this function runs over every body.
@@ -33,114 +111,127 @@ fn has_long_digit_run(json: &[u8]) -> bool {
     false
 }
 
-fn rewritten(json: &[u8]) -> Cow<'_, [u8]> {
-    let mut out = Vec::new();
-    let (mut at, mut copied) = (0, 0);
+/// `json` as JSON, with a text in place of each number that is too large, and a replacement character in place of
+/// each half of a surrogate pair. What is not JSON for Python either is unchanged.
+fn rewritten(json: &[u8], parser: Parser) -> Cow<'_, [u8]> {
+    let mut out = Rewriter { json, out: Vec::new(), copied: 0 };
+    let mut at = 0;
     while at < json.len() {
         match json[at] {
-            b'"' => at += string_len(&json[at..]),
-            b'-' | b'0'..=b'9' => {
+            b'"' => at = out.string(at),
+            b'-' | b'0'..=b'9' | b'N' | b'I' => {
                 let len = number_len(&json[at..]);
                 let number = &json[at..at + len];
-                if is_too_long_an_integer(number) {
-                    out.extend_from_slice(&json[copied..at]);
-                    out.push(b'"');
-                    out.extend_from_slice(number);
-                    out.push(b'"');
-                    copied = at + len;
+                if is_too_large(number) || parser == Parser::Loads && CONSTANTS.contains(&number) {
+                    out.replace(at, len, &[b"\"", number, b"\""].concat());
                 }
                 at += len;
             }
             _ => at += 1,
         }
     }
-    if copied == 0 {
-        return Cow::Borrowed(json);
-    }
-    out.extend_from_slice(&json[copied..]);
-    Cow::Owned(out)
+    out.finish()
 }
 
-/// Length of the string that `json` begins with, quotes included.
-fn string_len(json: &[u8]) -> usize {
-    let mut at = 1;
-    while at < json.len() {
-        match json[at] {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+/// What Python writes for numbers that JSON does not have.
+const CONSTANTS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+
+struct Rewriter<'a> {
+    json: &'a [u8],
+    out: Vec<u8>,
+    /// Bytes of `json` that are in `out`, as they were or replaced.
+    copied: usize,
+}
+
+impl<'a> Rewriter<'a> {
+    fn replace(&mut self, at: usize, len: usize, replacement: &[u8]) {
+        self.out.extend_from_slice(&self.json[self.copied..at]);
+        self.out.extend_from_slice(replacement);
+        self.copied = at + len;
+    }
+
+    fn finish(mut self) -> Cow<'a, [u8]> {
+        if self.copied == 0 {
+            return Cow::Borrowed(self.json);
         }
+        self.out.extend_from_slice(&self.json[self.copied..]);
+        Cow::Owned(self.out)
     }
-    json.len()
+
+    /// Goes through the string that begins at `start`, and returns where it ends.
+    fn string(&mut self, start: usize) -> usize {
+        let json = self.json;
+        let mut at = start + 1;
+        while at < json.len() {
+            match json[at] {
+                b'"' => return at + 1,
+                b'\\' => match surrogate(&json[at..]) {
+                    Some(Half::High) if surrogate(&json[at + ESCAPE..]) == Some(Half::Low) => {
+                        at += 2 * ESCAPE
+                    }
+                    Some(_) => {
+                        self.replace(at, ESCAPE, b"\\ufffd");
+                        at += ESCAPE;
+                    }
+                    None => at += 2,
+                },
+                _ => at += 1,
+            }
+        }
+        json.len()
+    }
 }
 
+/// Length of an escape such as `\ud83d`.
+const ESCAPE: usize = 6;
+
+/// The halves of a character beyond U+FFFF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    High,
+    Low,
+}
+
+/// Which half of a surrogate pair the escape is that `json` begins with.
+fn surrogate(json: &[u8]) -> Option<Half> {
+    let [b'\\', b'u', b'd' | b'D', second, third, fourth, ..] = json else { return None };
+    if !third.is_ascii_hexdigit() || !fourth.is_ascii_hexdigit() {
+        return None;
+    }
+    match second.to_ascii_lowercase() {
+        b'8' | b'9' | b'a' | b'b' => Some(Half::High),
+        b'c'..=b'f' => Some(Half::Low),
+        _ => None,
+    }
+}
+
+/// Length of the number, or of the word in its place, that `json` begins with.
 fn number_len(json: &[u8]) -> usize {
-    let in_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    let in_number =
+        |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.') || byte.is_ascii_alphabetic();
     json.iter().take_while(in_number).count()
 }
 
-fn is_too_long_an_integer(number: &[u8]) -> bool {
+/// Whether `number` is one of JSON's numbers that neither a 64-bit integer nor a double can hold.
+fn is_too_large(number: &[u8]) -> bool {
     let digits = number.strip_prefix(b"-").unwrap_or(number);
-    // A number with a leading zero is not valid JSON: the parser must report it.
-    if digits.len() < LONG || digits[0] == b'0' || !digits.iter().all(u8::is_ascii_digit) {
+    let Ok(text) = std::str::from_utf8(number) else { return false };
+    // A number with a leading zero, or one that ends in a point, is not valid JSON: the parser must report it.
+    let begins_well = match digits {
+        [b'0', next, ..] => !next.is_ascii_digit(),
+        [first, ..] => first.is_ascii_digit(),
+        [] => false,
+    };
+    if !begins_well {
         return false;
     }
-    let Ok(text) = std::str::from_utf8(number) else { return false };
-    text.parse::<u64>().is_err() && text.parse::<i64>().is_err()
+    if digits.iter().all(u8::is_ascii_digit) {
+        return digits.len() >= LONG && text.parse::<u64>().is_err() && text.parse::<i64>().is_err();
+    }
+    let has_digits_after_point =
+        digits.split(|byte| *byte == b'.').skip(1).all(|rest| rest.first().is_some_and(u8::is_ascii_digit));
+    has_digits_after_point && text.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::Value;
-
-    use super::*;
-
-    fn exact(json: &str) -> String {
-        String::from_utf8(exact_integers(json.as_bytes()).into_owned()).unwrap()
-    }
-
-    #[test]
-    fn only_integers_beyond_64_bits_become_text() {
-        assert_eq!(
-            exact(r#"{"a":123456789012345678901234567890,"b":[-9223372036854775809, 18446744073709551616]}"#),
-            r#"{"a":"123456789012345678901234567890","b":["-9223372036854775809", "18446744073709551616"]}"#
-        );
-        for same in [
-            r#"{"a":18446744073709551615,"b":-9223372036854775808,"c":1234567890123456789}"#,
-            r#"{"a":"123456789012345678901234567890","b":"\"123456789012345678901234567890"}"#,
-            r#"{"a":12345678901234567890123.5,"b":12345678901234567890123e1,"c":0.1234567890123456789012}"#,
-            r#"{"a":012345678901234567890123}"#,
-            r#""123456789012345678901234567890"#,
-            r#""123456789012345678901234567890\"#,
-            "",
-        ] {
-            assert_eq!(exact(same), same);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_integer_is_found(
-            before in 0_usize..60,
-            after in 0_usize..60,
-            digits in "-?[1-9][0-9]{20,60}",
-        ) {
-            let json = format!("[{}{digits}{}]", " ".repeat(before), " ".repeat(after));
-            let read: Value = serde_json::from_slice(&exact_integers(json.as_bytes())).unwrap();
-            prop_assert_eq!(read, serde_json::json!([digits]));
-        }
-
-        #[test]
-        fn other_json_is_as_it_was(text in "[\\[\\]{}\",:\\\\0-9a.eE+-]{0,80}") {
-            if let Ok(read) = serde_json::from_str::<Vec<u64>>(&text) {
-                prop_assert_eq!(serde_json::from_slice::<Vec<u64>>(&exact_integers(text.as_bytes())).unwrap(), read);
-            }
-            // It never panics, and valid JSON stays valid.
-            let exact = exact_integers(text.as_bytes());
-            if serde_json::from_str::<Value>(&text).is_ok() {
-                prop_assert!(serde_json::from_slice::<Value>(&exact).is_ok());
-            }
-        }
-    }
-}
+mod tests;

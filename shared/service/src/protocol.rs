@@ -14,7 +14,6 @@ mod dispatch;
 mod documents;
 mod endpoint;
 mod envelope;
-mod exact_integers;
 mod gateway;
 mod gateway_claims;
 mod gateway_jwt;
@@ -76,7 +75,7 @@ pub struct ProtocolSettings {
     pub callbacks_through_gateway: bool,
     /// The largest body of a request, in bytes.
     pub body_limit: usize,
-    /// Time limit of a request; past it the answer is 504.
+    /// Time limit of a request; past it the answer is 408.
     pub request_timeout: Duration,
     /// The time zone in which times are shown.
     pub time_zone: TimeZone,

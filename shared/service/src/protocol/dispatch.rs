@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use bk_plugin_core::JsonObject;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::python_json::Parser;
 use bk_plugin_kit::runtime::{UnexpectedError, panic_text};
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -170,7 +171,7 @@ impl Call {
         let keys = match media_type {
             MediaType::UrlEncoded => keys_of_form(form_urlencoded::parse(&body).into_owned()),
             _ if body.is_empty() => JsonObject::new(),
-            MediaType::Json => InvalidInput::keys(parse_json(&body)?)?,
+            MediaType::Json => InvalidInput::keys(parse_json(&body, Parser::Request)?)?,
             _ => return Err(unsupported_media_type()),
         };
         Self::new(keys, Vec::new())
@@ -254,7 +255,7 @@ const KEYS: [&str; 5] = ["url", "method", "username", "data", "dumped_data"];
 /// The keys of a form, in which `data` is the text of an object.
 fn keys_of_form(fields: impl Iterator<Item = (String, String)>) -> JsonObject {
     let value = |(key, text): (String, String)| {
-        let value = if key == "data" { parse_json(text.as_bytes()).ok() } else { None };
+        let value = if key == "data" { parse_json(text.as_bytes(), Parser::Loads).ok() } else { None };
         (key, value.unwrap_or(Value::String(text)))
     };
     fields.map(value).collect()
@@ -294,7 +295,7 @@ fn path_and_query(url: &str) -> Result<PathAndQuery, String> {
 }
 
 fn dumped(text: &str) -> Result<JsonObject, String> {
-    match parse_json(text.as_bytes()) {
+    match parse_json(text.as_bytes(), Parser::Loads) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(must_be_an_object(&other)),
         Err(failure) => Err(failure.message().to_owned()),

@@ -35,7 +35,7 @@ pub(super) struct NoRoute;
 ///   reference answers 301, 404 or 500, and clients do not follow a redirected POST). Exception: an author's
 ///   router that has its own fallback receives unmatched requests unchanged;
 /// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a request
-///   that takes too long 504, all in the envelope.
+///   that takes too long 408, all in the envelope.
 pub fn endpoint(description: &Description, routes: Router) -> Endpoint {
     Endpoint(Arc::new(Inner {
         routes: with_either_slash(routes),
@@ -90,10 +90,10 @@ impl Inner {
                     .into_response()
             }
             Err(_) => {
-                tracing::error!(%method, path = logged(uri.path()), "a request took too long");
+                tracing::warn!(%method, path = logged(uri.path()), "a request took too long");
                 let seconds = timeout.as_secs_f64();
                 let message = format!("the request took longer than its time limit of {seconds} s");
-                Failure::new(StatusCode::GATEWAY_TIMEOUT, message).into_response()
+                Failure::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
             }
         }
     }
