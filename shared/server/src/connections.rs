@@ -42,6 +42,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long connections without a request stay open when the server stops: a request may be on its way.
 const WAITING_AT_STOP: Duration = Duration::from_secs(2);
 
+/// Milliseconds for which a connection without a request is not cut for another: its request may be on its way.
+const LEFT_ALONE: u64 = 100;
+
 /// Pause after the system could not accept a connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -51,8 +54,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Serves until `stopping`, then until every request that has begun is answered.
 ///
 /// At most `bound` connections are open at a time.
-pub(crate) async fn serve<S>(listener: TcpListener, routes: S, bound: usize, stopping: impl Future<Output = ()>)
-where
+pub(crate) async fn serve<S>(
+    listener: TcpListener,
+    routes: S,
+    bound: usize,
+    stopping: impl Future<Output = ()>,
+) where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
     let connections = Arc::new(Connections::new(bound));
@@ -125,8 +132,8 @@ impl Connections {
 
     /// The next connection.
     async fn accept(self: &Arc<Self>, listener: &TcpListener) -> io::Result<(TcpStream, Open)> {
-        let place = self.place().await;
         let (stream, _) = listener.accept().await?;
+        let place = self.place().await;
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection {
             waiting_since: AtomicU64::new(self.now()),
@@ -154,8 +161,11 @@ impl Connections {
 
     fn cut_longest_waiting(&self) {
         let open = self.open();
-        let longest = open.values().min_by_key(|connection| connection.waiting_since.load(Ordering::Relaxed));
-        if let Some(longest) = longest.filter(|longest| longest.is_waiting()) {
+        let waiting =
+            open.values().map(|connection| (connection.waiting_since.load(Ordering::Relaxed), connection));
+        if let Some((since, longest)) = waiting.min_by_key(|(since, _)| *since)
+            && since.saturating_add(LEFT_ALONE) <= self.now()
+        {
             longest.cut.notify_one();
         }
     }
@@ -167,7 +177,9 @@ impl Connections {
         let mut all = pin!(all);
         while tokio::time::timeout(WAITING_AT_STOP, &mut all).await.is_err() {
             let open = self.open();
-            open.values().filter(|connection| connection.is_waiting()).for_each(|waiting| waiting.cut.notify_one());
+            open.values()
+                .filter(|connection| connection.is_waiting())
+                .for_each(|waiting| waiting.cut.notify_one());
         }
     }
 
@@ -200,9 +212,10 @@ impl Open {
         S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
     {
         set_options(&stream);
-        let answering = service_fn(|request: hyper::Request<Incoming>| {
-            self.connection.waiting_since.store(ANSWERS, Ordering::Relaxed);
-            let (connections, connection) = (Arc::clone(&self.connections), Arc::clone(&self.connection));
+        let (connections, connection) = (Arc::clone(&self.connections), Arc::clone(&self.connection));
+        let answering = service_fn(move |request: hyper::Request<Incoming>| {
+            connection.waiting_since.store(ANSWERS, Ordering::Relaxed);
+            let (connections, connection) = (Arc::clone(&connections), Arc::clone(&connection));
             let until_sent = UntilSent { connections, connection };
             let answer = routes.clone().oneshot(request.map(Body::new));
             async move {
@@ -238,7 +251,8 @@ impl Open {
 fn set_options(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4));
+    let _ =
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4));
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(SEND_TIMEOUT));
 }

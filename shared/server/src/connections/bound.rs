@@ -18,7 +18,8 @@ pub(crate) fn default_bound() -> usize {
 
 /// The soft limit of open files in the text of `/proc/self/limits`.
 fn open_files(limits: &str) -> Option<usize> {
-    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?;
+    let soft =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?;
     if soft == "unlimited" { Some(usize::MAX) } else { soft.parse().ok() }
 }
 
@@ -32,7 +33,10 @@ mod tests {
                       Max processes             95862                95862                processes \n\
                       Max open files            1024                 524288               files     \n";
         assert_eq!(open_files(limits), Some(1024));
-        assert_eq!(open_files("Max open files            unlimited            unlimited            files"), Some(usize::MAX));
+        assert_eq!(
+            open_files("Max open files            unlimited            unlimited            files"),
+            Some(usize::MAX)
+        );
         assert_eq!(open_files("Max processes 1 1"), None);
     }
 }

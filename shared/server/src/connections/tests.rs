@@ -26,10 +26,13 @@ async fn served(bound: usize) -> Served {
     let routes = Router::new()
         .route("/meta", get(|| async { "meta" }))
         .route("/echo", post(|body: String| async { body }))
-        .route("/slow", get(|| async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            "slow"
-        }));
+        .route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "slow"
+            }),
+        );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (stop, stopped) = oneshot::channel();
@@ -84,7 +87,8 @@ async fn a_connection_that_answers_is_not_cut_for_another() {
     let served = served(2).await;
     let slow = "GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let (first, second, third) =
-        soon(async { tokio::join!(served.exchange(slow), served.exchange(slow), served.exchange(META)) }).await;
+        soon(async { tokio::join!(served.exchange(slow), served.exchange(slow), served.exchange(META)) })
+            .await;
     assert!(first.ends_with("slow") && second.ends_with("slow") && third.ends_with("meta"));
     served.ends().await;
 }

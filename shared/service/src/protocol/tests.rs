@@ -175,7 +175,12 @@ async fn bad_input_is_said_in_the_envelope() {
             400,
             "JSON parse error - expected value at line 1 column 11",
         ),
-        ("application/json", &deep, 400, "JSON parse error - it is nested more than 127 levels deep, which is the limit"),
+        (
+            "application/json",
+            &deep,
+            400,
+            "JSON parse error - it is nested more than 127 levels deep, which is the limit",
+        ),
         (
             "",
             ECHO,
