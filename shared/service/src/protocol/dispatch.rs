@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -31,7 +31,7 @@ use super::endpoint::NoRoute;
 use super::envelope::{Failure, WithTraceId, json_bytes};
 use super::gateway::{Admitted, JWT, ScopedApp};
 use super::invalid_input::{InvalidInput, kind, must_be_an_object};
-use super::multipart::{Part, write_parts};
+use super::multipart::{MultipartBody, Part};
 use super::query::{fields, query_string};
 
 /// Which route is to be called, and with what.
@@ -112,7 +112,7 @@ async fn answer(service: &Service, caller: Caller, request: Request) -> Result<B
     }
     let url = call.url.clone();
     let mut request = call.into_request(headers, caller)?;
-    DefaultBodyLimit::max(service.settings().body_limit).apply(&mut request);
+    DefaultBodyLimit::max(service.settings().largest_body(request.headers())).apply(&mut request);
     let routed = AssertUnwindSafe(service.plugin_api.clone().oneshot(request)).catch_unwind().await;
     let response = match routed {
         Ok(Ok(response)) => response,
@@ -162,7 +162,7 @@ impl Call {
                 .into_iter()
                 .partition(|part| part.file_name.is_none() && KEYS.contains(&part.name.as_str()));
             let texts = fields.into_iter().map(|part| {
-                let text = String::from_utf8_lossy(&part.content).into_owned();
+                let text = part.text();
                 (part.name, text)
             });
             return Self::new(keys_of_form(texts), parts);
@@ -221,21 +221,21 @@ impl Call {
             invalid.check().err().unwrap_or_else(|| Failure::unexpected("data cannot be passed on"))
         };
         let mut url = self.url;
-        let (content_type, body) = if self.method == Method::GET {
+        let (content_type, len, body) = if self.method == Method::GET {
             let query = query_string(&self.data).map_err(|error| invalid(&error))?;
             // Without `data` the query of `url` stays, as in the reference; bk-sops puts the query there.
             if !query.is_empty() {
                 url = PathAndQuery::try_from(format!("{}?{query}", url.path()))
                     .map_err(|_| invalid(&"is too long for a query string"))?;
             }
-            (None, Body::empty())
+            (None, None, Body::empty())
         } else if self.parts.is_empty() {
             let json = Value::Object(self.data).to_string();
-            (Some(HeaderValue::from_static("application/json")), Body::from(json))
+            (Some(HeaderValue::from_static("application/json")), None, Body::from(json))
         } else {
             let fields = fields(&self.data).map_err(|error| invalid(&error))?;
-            let (content_type, body) = write_parts(&fields, &self.parts);
-            (HeaderValue::try_from(content_type).ok(), Body::from(body))
+            let MultipartBody { content_type, len, body } = MultipartBody::new(&fields, self.parts);
+            (HeaderValue::try_from(content_type).ok(), Some(len), body)
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
@@ -243,6 +243,9 @@ impl Call {
         *request.headers_mut() = headers;
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, content_type);
+        }
+        if let Some(len) = len {
+            request.headers_mut().insert(CONTENT_LENGTH, len.into());
         }
         request.extensions_mut().insert(Caller { username: Some(self.username), ..caller });
         Ok(request)

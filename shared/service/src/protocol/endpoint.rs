@@ -21,7 +21,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::body::discard;
 use super::envelope::Failure;
-use super::{Description, KilledAt};
+use super::{Description, KilledAt, ProtocolSettings};
 
 /// Marks an answer that did not come from a route, in its extensions.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +39,7 @@ pub(super) struct NoRoute;
 pub fn endpoint(description: &Description, routes: Router) -> Endpoint {
     Endpoint(Arc::new(Inner {
         routes: with_either_slash(routes),
-        body_limit: description.settings.body_limit,
-        request_timeout: description.settings.request_timeout,
+        settings: description.settings.clone(),
         clock: Arc::clone(&description.clock),
     }))
 }
@@ -56,8 +55,7 @@ const ANSWERING: Duration = Duration::from_millis(500);
 
 struct Inner {
     routes: Router,
-    body_limit: usize,
-    request_timeout: Duration,
+    settings: ProtocolSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -100,28 +98,29 @@ impl Inner {
 
     /// Time limit of a request; shorter if the process will be killed before.
     fn timeout(&self, request: &Request) -> Duration {
-        let Some(KilledAt(end)) = request.extensions().get() else { return self.request_timeout };
+        let Some(KilledAt(end)) = request.extensions().get() else { return self.settings.request_timeout };
         let left = end.since(self.clock.now());
-        self.request_timeout.min(left.saturating_sub(ANSWERING.min(left / 4)))
+        self.settings.request_timeout.min(left.saturating_sub(ANSWERING.min(left / 4)))
     }
 
     async fn route(&self, mut request: Request) -> Response {
-        if request.body().size_hint().lower() > self.body_limit as u64 {
-            return self.refuse_body(request).await;
+        let limit = self.settings.largest_body(request.headers());
+        if request.body().size_hint().lower() > limit as u64 {
+            return refuse_body(request, limit).await;
         }
         // The limit applies to the author's extractors too, whose own default is smaller than the reference's.
-        DefaultBodyLimit::max(self.body_limit).apply(&mut request);
+        DefaultBodyLimit::max(limit).apply(&mut request);
         strip_prefix(request.uri_mut());
         into_response(self.routes.clone().oneshot(request).await)
     }
+}
 
-    async fn refuse_body(&self, request: Request) -> Response {
-        // A client that sent `Expect` waits for permission and has sent no body yet.
-        if !request.headers().contains_key(EXPECT) {
-            discard(request.into_body()).await;
-        }
-        Failure::body_too_large(self.body_limit).into_response()
+async fn refuse_body(request: Request, limit: usize) -> Response {
+    // A client that sent `Expect` waits for permission and has sent no body yet.
+    if !request.headers().contains_key(EXPECT) {
+        discard(request.into_body()).await;
     }
+    Failure::body_too_large(limit).into_response()
 }
 
 /// The path as it may be logged: the token in a callback's path is a credential.

@@ -73,6 +73,11 @@ impl Failure {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
+    pub(super) fn files_too_large(limit: usize) -> Self {
+        let message = format!("the files in the request are larger than the limit of {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
     /// A version that does not exist. (The reference answers 404 without a body.)
     pub(super) fn unknown_version(version: &str, known: &[String]) -> Self {
         let message = format!("there is no version {version}; there are {}", known.join(", "));
