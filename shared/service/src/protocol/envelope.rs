@@ -40,7 +40,7 @@ pub(super) struct WithTraceId<T> {
 }
 
 /// An answer that says what is wrong.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Failure {
     #[serde(skip)]
     status: StatusCode,
