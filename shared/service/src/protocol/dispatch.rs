@@ -33,6 +33,7 @@ use super::gateway::{Admitted, JWT, ScopedApp};
 use super::invalid_input::{InvalidInput, kind, must_be_an_object};
 use super::multipart::{MultipartBody, Part};
 use super::query::{fields, query_string};
+use super::rejections::Rejected;
 
 /// Which route is to be called, and with what.
 #[derive(Debug, ToSchema)]
@@ -124,6 +125,9 @@ async fn answer(service: &Service, caller: Caller, request: Request) -> Result<B
     };
     if response.extensions().get::<NoRoute>().is_some() {
         return Err(Failure::new(StatusCode::NOT_FOUND, format!("404 error: {url}")));
+    }
+    if let Some(Rejected(failure)) = response.extensions().get() {
+        return Err(failure.clone());
     }
     if let Some(UnexpectedError(text)) = response.extensions().get() {
         return Err(Failure::unexpected(text));

@@ -17,8 +17,8 @@ pub(super) struct Rejected(pub(super) Failure);
 /// How axum's text begins if the path does not fit the handler's type, such as `/task_list/undefined` for a number.
 const PATH: &str = "Invalid URL: ";
 
-/// How axum's other texts begin. A test asks axum for each.
-const OTHERS: [&str; 10] = [
+/// How the other texts begin: axum's, and those of multer, which reads multipart bodies for axum.
+const OTHERS: [&str; 15] = [
     "Failed to deserialize query string",
     "Failed to deserialize the JSON body into the target type",
     "Failed to parse the request body as JSON",
@@ -26,7 +26,12 @@ const OTHERS: [&str; 10] = [
     "Failed to deserialize form",
     "Form requests must have `Content-Type: application/x-www-form-urlencoded`",
     "Invalid `boundary` for `multipart/form-data` request",
-    "Error parsing `multipart/form-data` request",
+    "failed to decode field's raw header",
+    "failed to read field complete headers",
+    "failed to read headers",
+    "failed to read stream",
+    "incomplete multipart stream",
+    "stream size exceeded limit",
     "Failed to buffer the request body",
     "Request body didn't contain valid UTF-8",
 ];
@@ -52,7 +57,8 @@ pub(super) async fn in_envelope(response: Response) -> Response {
 }
 
 fn may_be_rejection(response: &Response) -> bool {
-    let is_text = || response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/plain; charset=utf-8");
+    let is_text =
+        || response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/plain; charset=utf-8");
     let is_short = || response.body().size_hint().exact().is_some_and(|size| size <= LONGEST_TEXT);
     response.status().is_client_error() && is_text() && is_short()
 }
@@ -60,9 +66,9 @@ fn may_be_rejection(response: &Response) -> bool {
 fn failure(status: StatusCode, text: &str) -> Option<Failure> {
     if status == StatusCode::BAD_REQUEST && text.starts_with(PATH) {
         // As in the reference, where a path such as `<int:biz_id>` is a route for numbers only.
-        return Some(Failure::new(StatusCode::NOT_FOUND, text));
+        return Some(Failure::new(StatusCode::NOT_FOUND, text.to_owned()));
     }
-    OTHERS.iter().any(|begin| text.starts_with(begin)).then(|| Failure::new(status, text))
+    OTHERS.iter().any(|begin| text.starts_with(begin)).then(|| Failure::new(status, text.to_owned()))
 }
 
 #[cfg(test)]
@@ -122,7 +128,9 @@ mod tests {
             ("POST", "/form", form, "number=x", 422),
             ("POST", "/form", "text/plain", "", 415),
             ("POST", "/files", "text/plain", "", 400),
+            ("POST", "/files", "multipart/form-data; boundary=b", "", 400),
             ("POST", "/files", "multipart/form-data; boundary=b", "--b\r\n", 400),
+            ("POST", "/files", "multipart/form-data; boundary=b", "--b\r\n\u{0}: \r\n\r\n", 400),
         ];
         for (method, path, kind, body, status) in cases {
             let (got, answer) = answer(method, path, kind, body).await;

@@ -145,6 +145,16 @@ async fn forms_are_taken() {
 }
 
 #[tokio::test]
+async fn a_path_that_does_not_fit_is_no_data() {
+    let found = dispatch(call("/task_list/2/", "GET", &json!({}))).await;
+    assert_eq!(found.body["data"], json!([2]), "{}", found.body);
+    let undefined = dispatch(call("/task_list/undefined", "GET", &json!({}))).await;
+    assert!(undefined.is_failure(404), "{}", undefined.body);
+    let direct = get(&fixture(|_| {}).routes, "/bk_plugin/plugin_api/task_list/undefined").await;
+    assert!(direct.is_failure(404) && direct.message().contains("undefined"), "{}", direct.body);
+}
+
+#[tokio::test]
 async fn bad_calls() {
     let routes = fixture(|_| {}).routes;
     for (kind, body, status, message) in [
