@@ -7,6 +7,7 @@
 mod apigw;
 mod app_secret;
 mod command_line;
+mod connections;
 mod health;
 mod hostname;
 mod housekeeping;
