@@ -107,7 +107,7 @@ async fn standard_output_that_is_not_read_stops_nothing() {
     server.wait_until_ready().await;
     // Each invocation is within the patience of the test's client.
     for _ in 0..20 {
-        let answer = server.invoke("4.0.0", json!({"lines": 10_000})).await;
+        let answer = server.invoke("5.0.0", json!({"lines": 10_000})).await;
         assert_eq!(answer["data"]["state"], 4, "{answer}");
     }
     let reading = std::thread::spawn(move || stdout.lines().map(Result::unwrap).collect::<Vec<_>>());

@@ -158,7 +158,7 @@ async fn a_commit_that_was_made_but_reported_as_failed_is_not_repeated() {
     else {
         panic!("not claimed")
     };
-    let ended = bench.call_engine().run_claimed(&mut record).await;
+    let ended = bench.call_engine().run_claimed(&mut record, ()).await.unwrap();
     let commit = bench.call_engine().commit_of(ended, &record, bench.clock.now());
     bench.store.commit(&bench.trace_id, &lease.token, &commit).await.unwrap();
     let again = StepResult { next: Some(Next::done()), ..StepResult::fail(String::new()) };
@@ -220,22 +220,6 @@ async fn finish_callbacks_are_retried_and_given_up() {
     assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 12);
     assert!(!bench.record().await.owed);
     assert!(bench.store.messages().is_empty());
-}
-
-#[tokio::test]
-async fn an_owed_finish_callback_is_sent_by_the_next_runner_that_meets_the_record() {
-    let bench = Bench::new();
-    bench.invoke(&["poll", "done"]).await;
-    bench.clock.advance(secs(10));
-    // Runs and commits, then dies before it sends the finish callback and deletes the wake-up.
-    let delivery = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    assert_eq!(bench.call_engine().handle(&delivery.message, delivery.receive_count).await, Handled::Delete);
-    let finish = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    bench.store.delete(&finish.handle).await.unwrap();
-    assert!(bench.record().await.owed);
-    bench.pass(bench.engine.parts.limits.visibility_timeout()).await;
-    assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1);
-    assert!(!bench.record().await.owed);
 }
 
 #[tokio::test]
