@@ -140,9 +140,9 @@ mod tests {
             let mut machine = Machine::new();
             let (before, _) = machine.pass(SECOND);
             if set < 0 {
-                machine.clock.set_back(HOUR)
+                machine.clock.set_back(HOUR);
             } else {
-                machine.clock.advance(HOUR)
+                machine.clock.advance(HOUR);
             }
             let (after, told) = machine.pass(SECOND);
             let counted = after.since(before);
@@ -157,9 +157,9 @@ mod tests {
         for back in [true, false] {
             let mut machine = Machine::new();
             if back {
-                machine.clock.set_back(HOUR)
+                machine.clock.set_back(HOUR);
             } else {
-                machine.clock.advance(HOUR)
+                machine.clock.advance(HOUR);
             }
             let mut last = machine.pass(Duration::ZERO).0;
             for _ in 0..100 {

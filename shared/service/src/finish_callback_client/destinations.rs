@@ -177,18 +177,15 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     match address.segments() {
         // The unspecified address and the loopback, which are no IPv4 addresses.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
-        // IPv4-compatible, IPv4-translated, NAT64.
-        [0, 0, 0, 0, 0, 0, high, low]
-        | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        // 6to4.
-        | [0x2002, high, low, ..]
-        // ISATAP, in whatever network.
-        | [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => [v4(high, low), None],
         // Teredo: the server, and the client behind it.
         [0x2001, 0, high, low, _, _, client_high, client_low] => {
             [v4(high, low), v4(!client_high, !client_low)]
         }
+        // IPv4-compatible and IPv4-translated; NAT64; 6to4; ISATAP, in whatever network.
+        [0, 0, 0, 0, 0 | 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => [v4(high, low), None],
         _ => [None, None],
     }
 }
