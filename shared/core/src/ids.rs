@@ -66,6 +66,23 @@ id! {
     LeaseToken
 }
 
+impl LeaseToken {
+    /// The first digits of the token of a run alone, and of one in 65536 others.
+    const ALONE: &str = "a10e";
+
+    /// A new random token for a run alone (`WakeUp::alone`).
+    pub fn random_alone() -> Self {
+        let mut token = random_hex();
+        token.replace_range(..Self::ALONE.len(), Self::ALONE);
+        Self(token)
+    }
+
+    /// Whether it seems to be the token of a run alone.
+    pub fn is_alone(&self) -> bool {
+        self.0.starts_with(Self::ALONE)
+    }
+}
+
 impl CallbackId {
     /// The callback of an invocation with this name.
     ///

@@ -90,7 +90,9 @@ pub trait Table: Send + Sync {
     async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError>;
 
     /// Puts `lease` on the record if it is unfinished, is not a stub, is where `on` says, and has no lease that is valid
-    /// at `now`.
+    /// at `now`. The lease stays on the record until a commit takes it off or another runner takes over, so it shows
+    /// that a runner has begun the step, whatever became of that runner. A store that one process owns ends leases when
+    /// it opens.
     async fn claim(
         &self,
         trace_id: &TraceId,
@@ -121,12 +123,6 @@ pub trait Table: Send + Sync {
 
     /// The record as the latest write left it.
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError>;
-
-    /// Whether a lease stays on its record when its holder dies, until a commit takes it off or another runner takes
-    /// over. It then proves that a step was started. A store that one process owns takes leases off when it opens.
-    fn keeps_leases(&self) -> bool {
-        false
-    }
 
     /// Whether the table answers at all.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -7,10 +7,12 @@
 //!
 //! It contains no I/O: everything outside is behind [`Table`], [`Queue`], [`Clock`] and [`FinishCallbackClient`].
 
+mod alone;
 mod call_context;
 mod callback;
 mod dead_letter;
 mod finish;
+mod gate;
 mod invoke;
 mod limits;
 mod phase;
@@ -26,6 +28,7 @@ mod time_budget;
 mod wake_up;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::TraceId;
@@ -38,10 +41,15 @@ use bk_plugin_kit::runtime::Registry;
 use tracing::Instrument as _;
 
 use crate::callback_token::{CallbackKeys, CallbackUrls};
+use gate::Gate;
 
 pub use call_context::CallContext;
 pub use callback::CallbackError;
+#[cfg(test)]
+use alone::COUNTED_BESIDE;
+pub(crate) use alone::TRIES;
 pub use finish::{FinishCallbackClient, PostError};
+pub use gate::UnderWay;
 pub use invoke::{Call, Invoked};
 pub use limits::Limits;
 pub use take_over::TakeOver;
@@ -73,6 +81,7 @@ pub struct Engine {
     urls: Arc<CallbackUrls>,
     link_span: Option<LinkSpan>,
     counts_running: bool,
+    gate: Gate,
 }
 
 /// The engine at work on one request or message.
@@ -95,7 +104,7 @@ impl Engine {
     /// An engine made of `parts`.
     pub fn new(parts: EngineParts) -> Self {
         let urls = CallbackUrls::new(Arc::clone(&parts.keys), Arc::clone(&parts.clock), &parts.callback_base);
-        Self { parts, urls: Arc::new(urls), link_span: None, counts_running: true }
+        Self { parts, urls: Arc::new(urls), link_span: None, counts_running: true, gate: Gate::default() }
     }
 
     /// The same engine in a process that exports traces: `link` puts each step's span into its invocation's trace.
@@ -125,6 +134,22 @@ impl Engine {
         &self.parts.clock
     }
 
+    /// Begins author code other than a step, such as a route of the author's: hold what is returned until it has ended.
+    /// Waits while a step runs alone.
+    pub async fn enter(&self) -> UnderWay {
+        self.gate.enter().await
+    }
+
+    /// Whether no author code is under way.
+    pub fn is_idle(&self) -> bool {
+        self.gate.is_idle()
+    }
+
+    /// The longest time between the receipt of a wake-up and the end of its step, results included.
+    pub(crate) fn longest_step(&self) -> Duration {
+        self.parts.limits.lease()
+    }
+
     /// Whether the table answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.parts.table.ping().await
@@ -138,7 +163,7 @@ impl EngineCall<'_> {
         let crashes = message.crashes(receive_count);
         // Copies that go back into the queue carry the crash count.
         let message = message.with_crashes(crashes);
-        if crashes >= self.limits().max_receive_count {
+        if matches!(message, Message::Finish(_)) && crashes >= self.limits().max_receive_count {
             return self.dead_letter(&message).await;
         }
         self.context.enter_message(message.trace());
@@ -180,6 +205,10 @@ impl EngineCall<'_> {
 
     fn clock(&self) -> &dyn Clock {
         &*self.engine.parts.clock
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.engine.gate
     }
 
     fn limits(&self) -> &Limits {

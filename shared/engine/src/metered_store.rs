@@ -80,10 +80,6 @@ impl Table for MeteredStore {
         timed("read", self.table.read(trace_id)).await
     }
 
-    fn keeps_leases(&self) -> bool {
-        self.table.keeps_leases()
-    }
-
     async fn ping(&self) -> Result<(), StoreError> {
         timed("ping", self.table.ping()).await
     }

@@ -4,17 +4,18 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::queue::{Delivery, Queue};
 use bk_plugin_core::store_error::StoreError;
-use futures::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures::future::{join_all, select};
+use tokio::sync::Semaphore;
 
-use crate::engine::{CallContext, Engine, Handled};
-use crate::suspects::{Plan, SuspectPolicy, plan};
+use crate::engine::{CallContext, Engine, Handled, TRIES};
+use crate::suspects::{Plan, Probation, Situation, SuspectPolicy, plan};
 
 /// Settings of a worker.
 #[derive(Debug, Clone, Copy)]
@@ -34,19 +35,25 @@ pub struct Worker {
     engine: Arc<Engine>,
     queue: Arc<dyn Queue>,
     options: WorkerOptions,
+    probation: Arc<Mutex<Probation>>,
+    /// Until when others come before a step that is to be run alone: for as long as they were held up for the last one.
+    others_first_until: Mutex<Timestamp>,
 }
 
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RECEIVE_AGAIN: BackOff = BackOff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
 const DELETE_ATTEMPTS: u32 = 5;
 
-/// A suspect runs beside fresh deliveries: a busy server is never without them, and a crash of the server takes down
+/// Suspects run beside fresh deliveries: a busy server is never without them, and a crash of the server takes down
 /// whatever runs at the time in any case.
 const SUSPECTS: SuspectPolicy = SuspectPolicy {
     // One crash is not enough: it would also make suspects of all steps that ran beside the culprit, and they would
     // wait for one another.
-    crashes: 2,
-    put_backs_before_alone: None,
+    suspected_at: 2,
+    singled_out_at: 4,
+    singled_out_when_idle_at: 3,
+    beside_fresh: true,
+    put_backs: TRIES,
     back_off: BackOff { first: Duration::from_millis(200), longest: Duration::from_secs(5) },
     stagger: Duration::from_millis(500),
 };
@@ -54,13 +61,13 @@ const SUSPECTS: SuspectPolicy = SuspectPolicy {
 impl Worker {
     /// A worker on `queue`.
     pub fn new(engine: Arc<Engine>, queue: Arc<dyn Queue>, options: WorkerOptions) -> Self {
-        Self { engine, queue, options }
+        let others_first_until = Mutex::new(Timestamp::from_millis(0));
+        Self { engine, queue, options, probation: Arc::default(), others_first_until }
     }
 
     /// Works until `shutdown`, then waits for the running steps to end.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let room = Arc::new(Semaphore::new(self.options.concurrency));
-        let suspect_slot = Arc::new(Semaphore::new(1));
         let mut shutdown = pin!(shutdown);
         let mut failures = 0;
         loop {
@@ -72,7 +79,15 @@ impl Worker {
             match received {
                 Ok(deliveries) => {
                     failures = 0;
-                    self.start_all(deliveries, &room, &suspect_slot).await;
+                    if let Some(alone) = self.start_all(deliveries, &room).await {
+                        tokio::select! {
+                            () = self.drain(&room) => self.run_alone(alone).await,
+                            () = &mut shutdown => {
+                                self.put_back(&alone, Duration::ZERO).await;
+                                break;
+                            }
+                        }
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot receive messages, trying again");
@@ -87,6 +102,11 @@ impl Worker {
         if running > 0 {
             tracing::info!(running, "waiting for the steps that run");
         }
+        self.every_step(&room).await;
+    }
+
+    /// Returns when every step has ended.
+    async fn every_step(&self, room: &Semaphore) {
         let all = u32::try_from(self.options.concurrency).unwrap_or(u32::MAX);
         // The semaphore is never closed, so this returns when every step has given its permit back.
         let _ = room.acquire_many(all).await;
@@ -100,29 +120,32 @@ impl Worker {
         self.queue.receive(max, LONGEST_WAIT).await
     }
 
-    /// Starts the deliveries that may run now and puts the others back.
-    async fn start_all(
-        &self,
-        deliveries: Vec<Delivery>,
-        room: &Arc<Semaphore>,
-        suspect_slot: &Arc<Semaphore>,
-    ) {
-        let slot = Arc::clone(suspect_slot).try_acquire_owned().ok();
-        let Plan { fresh, suspect, put_back } = plan(deliveries, &SUSPECTS, slot.is_some());
+    /// Starts the deliveries that may run now, and puts the others back. Returns the one that is to run alone.
+    async fn start_all(&self, deliveries: Vec<Delivery>, room: &Arc<Semaphore>) -> Option<Delivery> {
+        let now = self.engine.clock().now();
+        let situation = Situation {
+            is_idle: room.available_permits() == self.options.concurrency && self.engine.is_idle(),
+            may_hold_up: now >= *locked(&self.others_first_until),
+            room: locked(&self.probation).room(now),
+        };
+        let Plan { fresh, suspects, alone, single_out, put_back } = plan(deliveries, &SUSPECTS, situation);
         join_all(put_back.iter().map(|(delivery, delay)| self.put_back(delivery, *delay))).await;
+        join_all(single_out.iter().map(|delivery| self.single_out(delivery))).await;
         for delivery in fresh {
             self.start(delivery, room, None).await;
         }
-        if let Some(suspect) = suspect {
-            self.start(suspect, room, slot).await;
+        for suspect in suspects {
+            let on_probation = OnProbation::begin(&self.probation, self.engine.clock());
+            self.start(suspect, room, Some(on_probation)).await;
         }
+        alone
     }
 
     async fn start(
         &self,
         delivery: Delivery,
         room: &Arc<Semaphore>,
-        suspect_slot: Option<OwnedSemaphorePermit>,
+        on_probation: Option<OnProbation>,
     ) {
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { return };
         let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
@@ -131,8 +154,35 @@ impl Worker {
             if call.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
                 delete(&*queue, &delivery).await;
             }
-            drop((permit, suspect_slot));
+            drop((permit, on_probation));
         });
+    }
+
+    /// Returns when every step has ended, or should have: the engine knows what is still under way. Nothing is received
+    /// meanwhile. A message that waited here would be taken for one whose process died.
+    async fn drain(&self, room: &Semaphore) {
+        let ended = pin!(self.every_step(room));
+        select(ended, self.engine.clock().sleep(self.engine.longest_step())).await;
+    }
+
+    /// Runs a step with nothing else under way.
+    async fn run_alone(&self, delivery: Delivery) {
+        let clock = self.engine.clock();
+        let begun = clock.now();
+        let context = CallContext { handle: Some(delivery.handle.clone()), ..CallContext::default() };
+        let call = self.engine.for_call(context);
+        if call.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
+            delete(&*self.queue, &delivery).await;
+        }
+        let now = clock.now();
+        *locked(&self.others_first_until) = now + now.since(begun);
+    }
+
+    async fn single_out(&self, delivery: &Delivery) {
+        let call = self.engine.for_call(CallContext::default());
+        if call.single_out(delivery).await == Handled::Delete {
+            delete(&*self.queue, delivery).await;
+        }
     }
 
     async fn put_back(&self, delivery: &Delivery, delay: Duration) {
@@ -141,6 +191,29 @@ impl Worker {
             delete(&*self.queue, delivery).await;
         }
     }
+}
+
+/// A suspect that is under way.
+struct OnProbation {
+    probation: Arc<Mutex<Probation>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl OnProbation {
+    fn begin(probation: &Arc<Mutex<Probation>>, clock: &Arc<dyn Clock>) -> Self {
+        locked(probation).begin();
+        Self { probation: Arc::clone(probation), clock: Arc::clone(clock) }
+    }
+}
+
+impl Drop for OnProbation {
+    fn drop(&mut self) {
+        locked(&self.probation).end(self.clock.now());
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Deletes a message that was handled. A message that cannot be deleted is redelivered, and its work is found done.

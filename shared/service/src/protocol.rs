@@ -178,7 +178,7 @@ impl Service {
     fn call_context(&self, request: &Request) -> CallContext {
         let now = self.engine.clock().now();
         let time_budget = request.extensions().get().map(|KilledAt(at)| TimeBudget::new(now, *at));
-        CallContext { time_budget, trace: TraceContext::of(request.headers()), cause: None }
+        CallContext { time_budget, trace: TraceContext::of(request.headers()), ..CallContext::default() }
     }
 
     /// Returns when every first step has ended, including those whose caller hung up. To be awaited when no more

@@ -69,7 +69,8 @@ impl EngineCall<'_> {
             ..Record::stub(trace_id, self.clock().now())
         };
         let first_step = self.first_step(&record, &call.inputs, &call.context);
-        let ended = self.run(version, first_step, Phase::Execute).await;
+        let under_way = self.gate().enter().await;
+        let ended = self.run(version, first_step, Phase::Execute, under_way).await;
         match ended.next {
             None => return Ok(Invoked::fail(ended.err)),
             Some(Next::Done) => {

@@ -14,6 +14,7 @@ use futures::future::{Either, select};
 use tracing::Instrument as _;
 
 use super::EngineCall;
+use super::gate::UnderWay;
 use super::phase::Phase;
 use super::pitfalls::Pitfall;
 
@@ -75,7 +76,7 @@ fn bounded(mut err: String) -> String {
 impl EngineCall<'_> {
     /// Runs the step that a claimed record waits for. What the step is given is moved out of the record: the commit
     /// needs none of it.
-    pub(super) async fn run_claimed(&self, record: &mut Record) -> StepResult {
+    pub(super) async fn run_claimed(&self, record: &mut Record, under_way: UnderWay) -> StepResult {
         let event = match (record.state, record.inbox.first_mut(), record.deadline) {
             (State::Callback, Some(entry), _) => Event::Called(Callback::new(
                 record.trace_id.clone(),
@@ -99,7 +100,7 @@ impl EngineCall<'_> {
             let message = format!("version {} is not deployed any more", record.plugin_version);
             return StepResult::fail(Phase::Schedule.failed(&message));
         };
-        self.run(&**version, input, Phase::Schedule).await
+        self.run(&**version, input, Phase::Schedule, under_way).await
     }
 
     /// The facts of the record's next step.
@@ -115,8 +116,14 @@ impl EngineCall<'_> {
         }
     }
 
-    /// Runs `execute` within the step's time limit.
-    pub(super) async fn run(&self, version: &dyn Version, input: StepInput, phase: Phase) -> StepResult {
+    /// Runs `execute` within the step's time limit. `under_way` is held until it has ended.
+    pub(super) async fn run(
+        &self,
+        version: &dyn Version,
+        input: StepInput,
+        phase: Phase,
+        under_way: UnderWay,
+    ) -> StepResult {
         let meta = version.meta();
         let (limit, begun) = (self.step_time_limit(&meta), self.clock().now());
         let invoke_count = input.facts.invoke_count;
@@ -139,7 +146,7 @@ impl EngineCall<'_> {
             outcome
         };
         let outcome = outcome.instrument(span).await;
-        drop(running);
+        drop((running, under_way));
         phase.count(meta.version, self.clock().now().since(begun), &outcome, called);
         StepResult::of(outcome, phase)
     }

@@ -21,6 +21,14 @@ impl EngineCall<'_> {
         if wake_up.due_at > now {
             return self.forward_hop(wake_up, now).await;
         }
+        if let Some(token) = &wake_up.alone {
+            return self.wake_up_alone(wake_up, token).await;
+        }
+        if wake_up.crashes >= self.limits().max_receive_count {
+            return Ok(self.run_alone_later(wake_up, wake_up.crashes).await);
+        }
+        let under_way = self.gate().enter().await;
+        let now = self.clock().now();
         let lease = self.new_lease(now);
         let mut record = match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => record,
@@ -28,7 +36,7 @@ impl EngineCall<'_> {
         };
         begun_late(now.since(wake_up.due_at));
         self.context.enter_invocation(&record.trace);
-        let ended = self.run_claimed(&mut record).await;
+        let ended = self.run_claimed(&mut record, under_way).await;
         self.send_and_commit(wake_up, ended, &record, &lease).await
     }
 
@@ -167,7 +175,8 @@ impl EngineCall<'_> {
             _ => {
                 tracing::debug!(trace_id = %wake_up.trace_id, "not due yet, sent on");
                 // No step was started, so none can have crashed its process.
-                self.send_wake_up(WakeUp { crashes: 0, ..wake_up.clone() }, self.retry_deadline()).await?;
+                let sent_on = WakeUp { crashes: 0, alone: None, ..wake_up.clone() };
+                self.send_wake_up(sent_on, self.retry_deadline()).await?;
                 Ok(Handled::Delete)
             }
         }

@@ -62,10 +62,6 @@ impl<B: Backend> Table for SqlStore<B> {
         record.map(StoredRecord::decode).transpose()
     }
 
-    fn keeps_leases(&self) -> bool {
-        B::KEEPS_LEASES
-    }
-
     async fn ping(&self) -> Result<(), StoreError> {
         if self.writer.is_closed() {
             return Err(closed());
