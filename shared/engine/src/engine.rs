@@ -43,11 +43,11 @@ use tracing::Instrument as _;
 use crate::callback_token::{CallbackKeys, CallbackUrls};
 use gate::Gate;
 
-pub use call_context::CallContext;
-pub use callback::CallbackError;
 #[cfg(test)]
 use alone::COUNTED_BESIDE;
 pub(crate) use alone::TRIES;
+pub use call_context::CallContext;
+pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
 pub use gate::UnderWay;
 pub use invoke::{Call, Invoked};

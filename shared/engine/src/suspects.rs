@@ -64,7 +64,8 @@ pub struct Plan<D> {
 /// Decides what runs now.
 pub fn plan<D: AsRef<Delivery>>(deliveries: Vec<D>, policy: &SuspectPolicy, now: Situation) -> Plan<D> {
     let is_only_one = deliveries.len() == 1 && now.is_idle;
-    let (mut fresh, mut suspects, mut singled_out, mut single_out) = <(Vec<D>, Vec<D>, Vec<D>, Vec<D>)>::default();
+    let (mut fresh, mut suspects, mut singled_out, mut single_out) =
+        <(Vec<D>, Vec<D>, Vec<D>, Vec<D>)>::default();
     for delivery in deliveries {
         let group = match policy.standing(delivery.as_ref(), is_only_one) {
             Standing::Fresh => &mut fresh,
@@ -76,7 +77,8 @@ pub fn plan<D: AsRef<Delivery>>(deliveries: Vec<D>, policy: &SuspectPolicy, now:
     }
     suspects.sort_by_key(put_backs);
     singled_out.sort_by_key(put_backs);
-    let had_put_backs = |delivery: Option<&D>| delivery.is_some_and(|last| put_backs(last) >= policy.put_backs);
+    let had_put_backs =
+        |delivery: Option<&D>| delivery.is_some_and(|last| put_backs(last) >= policy.put_backs);
 
     let is_quiet = now.is_idle && fresh.is_empty() && suspects.is_empty();
     let its_turn = is_quiet || now.may_hold_up && had_put_backs(singled_out.last());

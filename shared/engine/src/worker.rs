@@ -141,12 +141,7 @@ impl Worker {
         alone
     }
 
-    async fn start(
-        &self,
-        delivery: Delivery,
-        room: &Arc<Semaphore>,
-        on_probation: Option<OnProbation>,
-    ) {
+    async fn start(&self, delivery: Delivery, room: &Arc<Semaphore>, on_probation: Option<OnProbation>) {
         let Ok(permit) = Arc::clone(room).acquire_owned().await else { return };
         let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
         tokio::spawn(async move {

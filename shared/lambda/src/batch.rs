@@ -50,7 +50,12 @@ const SUSPECTS: SuspectPolicy = SuspectPolicy {
 impl PollTick {
     /// A handler of the messages of `queue`. Messages from the queue with this ARN are dead letters.
     pub fn new(engine: Arc<Engine>, queue: Arc<dyn Queue>, dead_letter_queue_arn: impl Into<String>) -> Self {
-        Self { engine, queue, dead_letter_queue_arn: dead_letter_queue_arn.into(), probation: Mutex::default() }
+        Self {
+            engine,
+            queue,
+            dead_letter_queue_arn: dead_letter_queue_arn.into(),
+            probation: Mutex::default(),
+        }
     }
 
     /// Handles a batch until `ends_at`, when Lambda kills the function; the answer names the messages that stay in

@@ -49,11 +49,17 @@ pub enum Mutation {
     StubForgotten,
     /// A callback is answered before it is written, and may never be written.
     AnswerBeforeAppend,
+    /// Receiving a wake-up that is only run alone counts as a death in a run alone.
+    ReceiptProves,
+    /// The lease of a runner that died is not on the record.
+    LeaseForgotten,
+    /// Every crash beside others counts.
+    EveryCrashCounts,
 }
 
 impl Mutation {
-    /// All mutations, each with the number of seeds within which the checks must notice it.
-    pub const ALL: [(Self, u64); 22] = [
+    /// All mutations of worlds, each with the number of seeds within which the checks must notice it.
+    pub const ALL: [(Self, u64); 23] = [
         (Self::CommitBeforeSend, 2_000),
         (Self::AppendBeforeSend, 2_000),
         (Self::NoLeaseCheck, 2_000),
@@ -76,5 +82,10 @@ impl Mutation {
         (Self::LatestCallbackFirst, 2_000),
         (Self::StubForgotten, 2_000),
         (Self::AnswerBeforeAppend, 2_000),
+        (Self::ReceiptProves, 2_000),
     ];
+
+    /// The mutations of crowds.
+    pub const OF_CROWDS: [(Self, u64); 3] =
+        [(Self::ReceiptProves, 100), (Self::LeaseForgotten, 100), (Self::EveryCrashCounts, 100)];
 }

@@ -309,6 +309,9 @@ impl Table for Ports {
                     world.violate("P2: a step is begun while another runner's lease on it lives");
                 }
                 world.lease = Some((process, lease.until));
+                if lease.token.is_alone() {
+                    *world.begun_alone.entry(record.invoke_count + 1).or_default() += 1;
+                }
                 world.claimed_at[process] = world.now();
                 world.ended_at[process] = world.now();
             }
@@ -455,7 +458,16 @@ impl Table for Ports {
     }
 
     async fn read(&self, _: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
-        self.effect(Store::Table, |world| Ok(refused(world.record.as_ref()))).await
+        let read = self.effect(Store::Table, |world| {
+            let mut read = refused(world.record.as_ref());
+            if world.is_mutated(Mutation::ReceiptProves)
+                && let (Some(record), Some(token)) = (&mut read, world.token_handled(self.process))
+            {
+                record.lease = Some(Lease { token, until: Timestamp::from_millis(0) });
+            }
+            Ok(read)
+        });
+        read.await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -53,14 +53,18 @@ impl EngineCall<'_> {
     }
 
     pub(super) async fn run_alone_later(&self, wake_up: &WakeUp, crashes: u32) -> Handled {
-        let most = self.limits().max_receive_count.saturating_sub(1).min(COUNTED_BESIDE);
-        let singled_out = WakeUp { put_backs: 0, ..wake_up.clone() }.alone(crashes.min(most));
+        let singled_out = self.singled_out(WakeUp { put_backs: 0, ..wake_up.clone() }, crashes);
         tracing::warn!(
             trace_id = %wake_up.trace_id,
             crashes,
             "its process died again and again while this step was under way; it is run alone now"
         );
         self.send_or_leave(&Message::WakeUp(singled_out), Duration::ZERO).await
+    }
+
+    pub(super) fn singled_out(&self, wake_up: WakeUp, crashes: u32) -> WakeUp {
+        let most = self.limits().max_receive_count.saturating_sub(1).min(COUNTED_BESIDE);
+        wake_up.alone(crashes.min(most))
     }
 
     /// Runs the step of a wake-up that is only run alone, unless the record shows that its last run died.
@@ -78,8 +82,11 @@ impl EngineCall<'_> {
             Some(lease) if lease.token == *token => return self.died_alone(wake_up).await,
             // The run alone of another wake-up for this step. That one must see what became of it: two wake-ups that
             // took each other's lease off would never prove anything.
-            Some(lease) if lease.token.is_alone() && now < lease.until + self.limits().visibility_timeout() => {
-                return self.put_back(wake_up, TRY_AGAIN.longest).await;
+            Some(lease)
+                if lease.token.is_alone() && now < lease.until + self.limits().visibility_timeout() =>
+            {
+                let until = lease.until + self.limits().visibility_timeout();
+                return self.put_back(wake_up, until.since(now)).await;
             }
             _ => {}
         }

@@ -154,7 +154,12 @@ impl EngineCall<'_> {
             | ClaimRefused::AlreadyDone
             | ClaimRefused::SeenByNextCommit
             | ClaimRefused::NothingToRun => Ok(Handled::Delete),
-            ClaimRefused::Leased { until } => self.put_back(wake_up, until.since(now)).await,
+            ClaimRefused::Leased { until, alone: true } if wake_up.alone.is_none() => {
+                // Another wake-up for this step was singled out. Beside others this one would take its proof away.
+                let wake_up = self.singled_out(wake_up.clone(), u32::MAX);
+                self.put_back(&wake_up, until.since(now)).await
+            }
+            ClaimRefused::Leased { until, .. } => self.put_back(wake_up, until.since(now)).await,
             ClaimRefused::NotWrittenYet if now < wake_up.due_at + self.limits().put_back_limit() => {
                 self.put_back(wake_up, NOT_WRITTEN_YET.delay(wake_up.put_backs)).await
             }
@@ -211,7 +216,7 @@ enum ClaimRefused {
     /// The invocation waits for a callback that has not come, and no deadline has passed.
     NothingToRun,
     /// A runner holds the lease.
-    Leased { until: Timestamp },
+    Leased { until: Timestamp, alone: bool },
     /// The write that the wake-up was sent for has not been made, and may never be.
     NotWrittenYet,
 }
@@ -233,7 +238,7 @@ impl ClaimRefused {
             None if record.invoke_count > wake_up.after_step => Self::AlreadyDone,
             None if record.is_stub() || record.invoke_count < wake_up.after_step => Self::NotWrittenYet,
             receipt => match lease {
-                Some(lease) => Self::Leased { until: lease.until },
+                Some(lease) => Self::Leased { until: lease.until, alone: lease.token.is_alone() },
                 // The record shows no reason why the claim was refused: try again rather than drop.
                 None if receipt.is_some() => Self::NotWrittenYet,
                 None => Self::NothingToRun,

@@ -23,8 +23,11 @@ fn policies() -> impl Strategy<Value = SuspectPolicy> {
 }
 
 fn situations() -> impl Strategy<Value = Situation> {
-    (any::<bool>(), any::<bool>(), 0..4_usize)
-        .prop_map(|(is_idle, may_hold_up, room)| Situation { is_idle, may_hold_up, room })
+    (any::<bool>(), any::<bool>(), 0..4_usize).prop_map(|(is_idle, may_hold_up, room)| Situation {
+        is_idle,
+        may_hold_up,
+        room,
+    })
 }
 
 /// Deliveries whose handles are their positions.

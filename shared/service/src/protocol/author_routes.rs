@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_extractor_with_state;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state};
+use axum::response::Response;
+use bk_plugin_engine::Engine;
 
 use super::Service;
 use super::gateway::{Admitted, Audience, VerifiedApp, VerifiedUser};
@@ -16,6 +19,7 @@ const PRIVATE: &str = "/bk_plugin/private";
 /// The author's routes for callers that come through the gateway.
 pub(super) fn routes(service: &Arc<Service>) -> Router {
     let author = service.engine.registry().routes();
+    let mount = |path, routes| mount(path, routes, &service.engine);
     let of_apps = mount(OPENAPI, &author.openapi).merge(mount(PRIVATE, &author.private));
     only_for::<VerifiedUser>(mount(PLUGIN_API, &author.plugin_api), service)
         .merge(only_for::<VerifiedApp>(of_apps, service))
@@ -25,6 +29,14 @@ fn only_for<A: Audience + 'static>(routes: Router, service: &Arc<Service>) -> Ro
     routes.layer(from_extractor_with_state::<Admitted<A>, _>(Arc::clone(service)))
 }
 
-pub(super) fn mount(path: &str, routes: &Router) -> Router {
-    Router::new().nest(path, routes.clone())
+pub(super) fn mount(path: &str, routes: &Router, engine: &Arc<Engine>) -> Router {
+    Router::new().nest(path, routes.clone()).layer(from_fn_with_state(Arc::clone(engine), enter))
+}
+
+/// A handler is author code: it does not run beside a step that runs alone.
+async fn enter(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let under_way = engine.enter().await;
+    let response = next.run(request).await;
+    drop(under_way);
+    response
 }

@@ -177,7 +177,7 @@ async fn a_run_beside_a_thread_that_is_held_proves_nothing() {
     let delivery = bench.about_to_run_alone(&["poll", "hang"]).await;
     let Message::WakeUp(wake_up) = &delivery.message else { panic!("a wake-up") };
     let waited = Message::WakeUp(WakeUp { put_backs: TRIES, ..wake_up.clone() });
-    let _held = bench.engine.enter().await;
+    let held = bench.engine.enter().await;
     let mut handled = Box::pin(bench.call_engine().handle(&waited, 1));
     assert!(handled.as_mut().now_or_never().is_none());
     assert!(bench.record().await.lease.is_none(), "it waits");
@@ -185,7 +185,8 @@ async fn a_run_beside_a_thread_that_is_held_proves_nothing() {
     assert!(handled.as_mut().now_or_never().is_none());
     let lease = bench.record().await.lease.unwrap();
     assert_ne!(Some(&lease.token), wake_up.alone.as_ref());
-    drop(handled);
+    // The process dies, and the thread with it.
+    drop((handled, held));
     bench.clock.advance(secs(1000));
     let again = bench.received().await.remove(0);
     assert_eq!(bench.handle_or_die(&again).await, Became::Died, "it is run again");
