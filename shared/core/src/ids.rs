@@ -72,7 +72,15 @@ impl LeaseToken {
 
     /// A new random token for a run alone (`WakeUp::alone`).
     pub fn random_alone() -> Self {
-        let mut token = random_hex();
+        Self::marked(random_hex())
+    }
+
+    /// The token for the run alone after the one that had this token.
+    pub fn next_alone(&self) -> Self {
+        Self::marked(hex(&Sha256::digest(self.0.as_bytes())[..16]))
+    }
+
+    fn marked(mut token: String) -> Self {
         token.replace_range(..Self::ALONE.len(), Self::ALONE);
         Self(token)
     }
@@ -125,6 +133,16 @@ mod tests {
         let id = TraceId::random();
         assert_ne!(id, TraceId::random());
         assert_eq!(TraceId::parse(id.as_str()).unwrap(), id);
+    }
+
+    #[test]
+    fn tokens_of_runs_alone_are_known_as_such() {
+        let first = LeaseToken::random_alone();
+        let next = first.next_alone();
+        assert!(first.is_alone() && next.is_alone());
+        assert_ne!(first, next);
+        assert_eq!(first.next_alone(), next);
+        assert!(LeaseToken::parse(next.as_str()).is_ok());
     }
 
     #[test]

@@ -123,10 +123,12 @@ impl WakeUp {
         Self { receipt: Some(receipt), ..Self::for_step(trace_id, 0, due_at) }
     }
 
-    /// The same wake-up, only to be run alone. The next run claims a lease that no run before has claimed.
+    /// The same wake-up, only to be run alone. Its run claims a lease that no run before has claimed: what became of those
+    /// is accounted for.
     #[must_use]
     pub fn alone(self, crashes: u32) -> Self {
-        Self { crashes, alone: Some(LeaseToken::random_alone()), ..self }
+        let token = self.alone.map_or_else(LeaseToken::random_alone, |before| before.next_alone());
+        Self { crashes, alone: Some(token), ..self }
     }
 }
 

@@ -82,11 +82,11 @@ impl EngineCall<'_> {
             Some(lease) if lease.token == *token => return self.died_alone(wake_up).await,
             // The run alone of another wake-up for this step. That one must see what became of it: two wake-ups that
             // took each other's lease off would never prove anything.
-            Some(lease)
-                if lease.token.is_alone() && now < lease.until + self.limits().visibility_timeout() =>
-            {
+            Some(lease) if lease.token.is_alone() && lease.token.next_alone() != *token => {
                 let until = lease.until + self.limits().visibility_timeout();
-                return self.put_back(wake_up, until.since(now)).await;
+                if now < until {
+                    return self.put_back(wake_up, until.since(now)).await;
+                }
             }
             _ => {}
         }

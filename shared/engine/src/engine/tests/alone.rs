@@ -79,6 +79,20 @@ async fn a_step_that_keeps_dying_ends_in_fail() {
     assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1);
 }
 
+/// Its own last run is accounted for. Only the run of another wake-up is waited for.
+#[tokio::test]
+async fn after_a_death_alone_it_is_run_again_without_delay() {
+    let bench = Bench::new();
+    let delivery = bench.about_to_run_alone(&["poll", "hang"]).await;
+    assert_eq!(bench.handle_or_die(&delivery).await, Became::Died);
+    bench.clock.advance(bench.engine.parts.limits.visibility_timeout());
+    let died = bench.received().await.remove(0);
+    assert_eq!(bench.handle_or_die(&died).await, Became::Deleted, "the death is counted");
+    let again = bench.received().await.remove(0);
+    assert_eq!(again.crashes(), 1);
+    assert_eq!(bench.handle_or_die(&again).await, Became::Died);
+}
+
 #[tokio::test]
 async fn two_wake_ups_of_a_step_that_keeps_dying_do_not_keep_each_other_alive() {
     let bench = Bench::new();
