@@ -76,6 +76,7 @@ impl LeaseToken {
     }
 
     /// The token for the run alone after the one that had this token.
+    #[must_use]
     pub fn next_alone(&self) -> Self {
         Self::marked(hex(&Sha256::digest(self.0.as_bytes())[..16]))
     }

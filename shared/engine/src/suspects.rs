@@ -64,25 +64,25 @@ pub struct Plan<D> {
 /// Decides what runs now.
 pub fn plan<D: AsRef<Delivery>>(deliveries: Vec<D>, policy: &SuspectPolicy, now: Situation) -> Plan<D> {
     let is_only_one = deliveries.len() == 1 && now.is_idle;
-    let (mut fresh, mut suspects, mut singled_out, mut single_out) =
+    let (mut fresh, mut suspects, mut for_alone, mut single_out) =
         <(Vec<D>, Vec<D>, Vec<D>, Vec<D>)>::default();
     for delivery in deliveries {
         let group = match policy.standing(delivery.as_ref(), is_only_one) {
             Standing::Fresh => &mut fresh,
             Standing::Suspect => &mut suspects,
             Standing::ToBeSingledOut => &mut single_out,
-            Standing::SingledOut => &mut singled_out,
+            Standing::SingledOut => &mut for_alone,
         };
         group.push(delivery);
     }
     suspects.sort_by_key(put_backs);
-    singled_out.sort_by_key(put_backs);
+    for_alone.sort_by_key(put_backs);
     let had_put_backs =
         |delivery: Option<&D>| delivery.is_some_and(|last| put_backs(last) >= policy.put_backs);
 
     let is_quiet = now.is_idle && fresh.is_empty() && suspects.is_empty();
-    let its_turn = is_quiet || now.may_hold_up && had_put_backs(singled_out.last());
-    let alone = if its_turn { singled_out.pop() } else { None };
+    let its_turn = is_quiet || now.may_hold_up && had_put_backs(for_alone.last());
+    let alone = if its_turn { for_alone.pop() } else { None };
     let mut make_way = Vec::new();
     let begin = if alone.is_some() {
         make_way.append(&mut fresh);
@@ -102,7 +102,7 @@ pub fn plan<D: AsRef<Delivery>>(deliveries: Vec<D>, policy: &SuspectPolicy, now:
         let delay = policy.back_off.delay(put_backs(&delivery)) + stagger;
         (delivery, delay)
     };
-    let put_back = suspects.into_iter().chain(singled_out).zip(0..);
+    let put_back = suspects.into_iter().chain(for_alone).zip(0..);
     let put_back = put_back.map(|(suspect, position)| later(suspect, policy.stagger_of(position)));
     let make_way = make_way.into_iter().map(|delivery| later(delivery, Duration::ZERO));
     Plan { fresh, suspects: begin, alone, single_out, put_back: put_back.chain(make_way).collect() }
