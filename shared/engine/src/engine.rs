@@ -25,6 +25,7 @@ mod take_over;
 #[cfg(test)]
 mod tests;
 mod time_budget;
+mod under_way;
 mod wake_up;
 
 use std::sync::Arc;
@@ -40,16 +41,19 @@ use bk_plugin_core::trace_context::LinkSpan;
 use bk_plugin_kit::runtime::Registry;
 use tracing::Instrument as _;
 
+use crate::author_threads::AuthorThreads;
 use crate::callback_token::{CallbackKeys, CallbackUrls};
 use gate::Gate;
 
 #[cfg(test)]
 use alone::COUNTED_BESIDE;
 pub(crate) use alone::TRIES;
+use under_way::UnderWay;
+
 pub use call_context::CallContext;
 pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
-pub use gate::UnderWay;
+pub use gate::Entered;
 pub use invoke::{Call, Invoked};
 pub use limits::Limits;
 pub use take_over::TakeOver;
@@ -82,6 +86,9 @@ pub struct Engine {
     link_span: Option<LinkSpan>,
     counts_running: bool,
     gate: Gate,
+    /// `None`: steps run where they are awaited.
+    author_threads: Option<Arc<AuthorThreads>>,
+    under_way: Arc<UnderWay>,
 }
 
 /// The engine at work on one request or message.
@@ -101,10 +108,19 @@ pub enum Handled {
 }
 
 impl Engine {
-    /// An engine made of `parts`.
+    /// An engine made of `parts`. It runs steps in place: in a test, where time is virtual and the order of all events
+    /// must be the same each time.
     pub fn new(parts: EngineParts) -> Self {
         let urls = CallbackUrls::new(Arc::clone(&parts.keys), Arc::clone(&parts.clock), &parts.callback_base);
-        Self { parts, urls: Arc::new(urls), link_span: None, counts_running: true, gate: Gate::default() }
+        Self {
+            parts,
+            urls: Arc::new(urls),
+            link_span: None,
+            counts_running: true,
+            author_threads: None,
+            under_way: Arc::default(),
+            gate: Gate::default(),
+        }
     }
 
     /// The same engine in a process that exports traces: `link` puts each step's span into its invocation's trace.
@@ -117,6 +133,17 @@ impl Engine {
     #[must_use]
     pub fn without_running_steps(self) -> Self {
         Self { counts_running: false, ..self }
+    }
+
+    /// The same engine in a process that others depend on: steps run on `threads`.
+    #[must_use]
+    pub fn with_author_threads(self, threads: Arc<AuthorThreads>) -> Self {
+        Self { author_threads: Some(threads), ..self }
+    }
+
+    /// The threads of the authors' code, if steps do not run in place.
+    pub fn author_threads(&self) -> Option<&Arc<AuthorThreads>> {
+        self.author_threads.as_ref()
     }
 
     /// This engine at work on one request or message.
@@ -136,7 +163,7 @@ impl Engine {
 
     /// Begins author code other than a step, such as a route of the author's: hold what is returned until it has ended.
     /// Waits while a step runs alone.
-    pub async fn enter(&self) -> UnderWay {
+    pub async fn enter(&self) -> Entered {
         self.gate.enter().await
     }
 
@@ -160,7 +187,7 @@ impl EngineCall<'_> {
     /// Handles one delivery of a message that was received `receive_count` times, this one included. Never
     /// fails: what cannot be done now stays in the queue.
     pub async fn handle(mut self, message: &Message, receive_count: u32) -> Handled {
-        let crashes = message.crashes(receive_count);
+        let crashes = self.crashes(message, receive_count);
         // Copies that go back into the queue carry the crash count.
         let message = message.with_crashes(crashes);
         if matches!(message, Message::Finish(_)) && crashes >= self.limits().max_receive_count {
@@ -193,6 +220,13 @@ impl EngineCall<'_> {
         let delay = wake_up.due_at.since(self.clock().now()).min(self.queue().longest_delay());
         let message = Message::WakeUp(WakeUp { trace: self.context.trace.clone(), ..wake_up });
         self.retry_until(until, || self.queue().send(&message, delay)).await
+    }
+
+    /// How often the message's step crashed its process. A step that this process still runs has not crashed it: the
+    /// message was received again for another reason.
+    fn crashes(&self, message: &Message, receive_count: u32) -> u32 {
+        let is_running = self.engine.under_way.contains(message.trace_id());
+        message.crashes(if is_running { 1 } else { receive_count })
     }
 
     fn table(&self) -> &dyn Table {

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::{PluginContext, StepFacts};
+use crate::finite::not_finite;
 use crate::from_json::from_json;
 use crate::next::Next;
 use crate::plugin::{Meta, Plugin};
@@ -119,15 +120,18 @@ impl<P: Plugin> Typed<P> {
             Ok(inputs) => inputs,
             Err(message) => return StepOutcome::Invalid(message),
         };
-        let data = match checked("context", &self.models.context_inputs, input.context, from_json) {
-            Ok(data) => data,
-            Err(message) => return StepOutcome::Invalid(message),
-        };
+        let data =
+            match checked("context", &self.models.context_inputs, input.context, |values| from_json(&values))
+            {
+                Ok(data) => data,
+                Err(message) => return StepOutcome::Invalid(message),
+            };
         let plugin = match &self.plugin {
             Ok(plugin) => plugin,
             Err(reason) => return StepOutcome::Unexpected(Failure::nowhere(reason)),
         };
-        let (storage, outputs) = match (storage_from_json(input.storage), outputs_from_json(input.outputs)) {
+        let (storage, outputs) = match (storage_from_json(&input.storage), outputs_from_json(&input.outputs))
+        {
             (Ok(storage), Ok(outputs)) => (storage, outputs),
             (Err(message), _) | (_, Err(message)) => {
                 return StepOutcome::Unexpected(Failure::nowhere(message));
@@ -187,14 +191,14 @@ fn checked<T>(
     read(Value::Object(values)).map_err(|said| invalid(&said))
 }
 
-fn storage_from_json<T: DeserializeOwned + Default>(stored: Value) -> Result<T, String> {
+fn storage_from_json<T: DeserializeOwned + Default>(stored: &Value) -> Result<T, String> {
     if stored.is_null() {
         return Ok(T::default());
     }
     from_json(stored).map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
 }
 
-fn outputs_from_json<T: DeserializeOwned>(stored: Value) -> Result<Option<T>, String> {
+fn outputs_from_json<T: DeserializeOwned>(stored: &Value) -> Result<Option<T>, String> {
     if stored.as_object().is_some_and(JsonObject::is_empty) {
         return Ok(None);
     }
@@ -216,6 +220,12 @@ fn left_by(cx: &impl PluginContext) -> Result<StepState, String> {
 fn to_json<T: Serialize>(what: &str, value: &T) -> Result<Value, String> {
     let json = serde_json::to_value(value)
         .map_err(|error| format!("plugin context json dumps error: {what}: {error}"))?;
+    if let Some(place) = not_finite(value) {
+        let at = if place == "." { String::new() } else { format!("{place}: ") };
+        return Err(format!(
+            "plugin context json dumps error: {what}: {at}NaN and infinity are not JSON numbers"
+        ));
+    }
     if is_deeper_than(&json, DEEPEST) {
         return Err(format!(
             "plugin context json dumps error: {what}: nested deeper than {DEEPEST} levels, which could not be \

@@ -33,6 +33,7 @@ macro_rules! table_cases {
             nothing_is_read_where_nothing_is
             a_write_is_read_at_once
             a_table_that_is_there_answers
+            the_group_is_that_of_the_version_or_unknown
             create_writes_where_nothing_is
             create_is_refused_where_an_invocation_is
             create_is_refused_where_a_finished_invocation_is

@@ -14,7 +14,7 @@ use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Claim;
 use futures::future::{Either, select};
 
-use super::gate::{OthersHeldUp, UnderWay};
+use super::gate::{Entered, OthersHeldUp};
 use super::{EngineCall, Handled};
 use crate::metrics::begun_late;
 
@@ -90,18 +90,18 @@ impl EngineCall<'_> {
             }
             _ => {}
         }
-        let (under_way, company) = match self.gate().try_alone() {
-            Some((under_way, others)) => (under_way, Company::Alone(others)),
+        let (entered, company) = match self.gate().try_alone() {
+            Some((entered, others)) => (entered, Company::Alone(others)),
             None if wake_up.put_backs < TRIES => {
                 return self.put_back(wake_up, TRY_AGAIN.delay(wake_up.put_backs)).await;
             }
             None => match self.gate().alone(self.clock(), self.patience()).await {
-                Some((under_way, others)) => (under_way, Company::Alone(others)),
+                Some((entered, others)) => (entered, Company::Alone(others)),
                 None => (self.gate().enter().await, Company::Others),
             },
         };
         // From here on the lease may be on the record, whatever the store answers.
-        match self.claim_and_run_alone(wake_up, token, under_way, company).await {
+        match self.claim_and_run_alone(wake_up, token, entered, company).await {
             Err(error) => {
                 let never_claimed = Message::WakeUp(wake_up.clone().alone(wake_up.crashes));
                 Ok(self.requeue_after_outage(&never_claimed, &error).await)
@@ -114,7 +114,7 @@ impl EngineCall<'_> {
         &mut self,
         wake_up: &WakeUp,
         token: &LeaseToken,
-        under_way: UnderWay,
+        entered: Entered,
         company: Company,
     ) -> Result<Handled, StoreError> {
         let now = self.clock().now();
@@ -126,9 +126,13 @@ impl EngineCall<'_> {
             Claim::Granted(record) => record,
             Claim::Refused(record) => return self.on_claim_refused(wake_up, record.as_deref(), now).await,
         };
-        begun_late(now.since(wake_up.due_at));
+        let Some(running) = self.engine.under_way.begin(&record.trace_id) else {
+            let never_run = wake_up.clone().alone(wake_up.crashes);
+            return self.put_back(&never_run, lease.until.since(now)).await;
+        };
+        begun_late(&record.plugin_version, now.since(wake_up.due_at));
         self.context.enter_invocation(&record.trace);
-        let step = Box::pin(self.run_claimed(&mut record, under_way));
+        let step = Box::pin(self.run_claimed(&mut record, (running, entered)));
         let ended = match company {
             Company::Others => step.await,
             Company::Alone(others) => {
@@ -144,7 +148,14 @@ impl EngineCall<'_> {
                 }
             }
         };
-        self.send_and_commit(wake_up, ended, &record, &lease).await
+        match ended {
+            Ok(ended) => self.send_and_commit(wake_up, ended, &record, &lease).await,
+            Err(not_started) => {
+                tracing::warn!("wake-up put back: {not_started}");
+                let never_run = wake_up.clone().alone(wake_up.crashes);
+                self.give_back(&never_run, &record, &lease).await
+            }
+        }
     }
 
     /// Returns when other author code has waited for long enough.

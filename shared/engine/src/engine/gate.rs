@@ -25,7 +25,7 @@ struct Inner {
 
 /// Author code that is under way. Hold it until that code has really ended.
 #[must_use]
-pub struct UnderWay {
+pub struct Entered {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -44,15 +44,15 @@ impl Default for Gate {
 
 impl Gate {
     /// Begins author code, which must wait while a step runs alone.
-    pub(super) async fn enter(&self) -> UnderWay {
+    pub(super) async fn enter(&self) -> Entered {
         if let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() {
-            return UnderWay { _permit: permit };
+            return Entered { _permit: permit };
         }
         let _waiting = Waiting::begin(&self.0);
         loop {
             // The semaphore is never closed.
             if let Ok(permit) = Arc::clone(&self.0.permits).acquire_owned().await {
-                return UnderWay { _permit: permit };
+                return Entered { _permit: permit };
             }
         }
     }
@@ -63,7 +63,7 @@ impl Gate {
     }
 
     /// Begins a step that runs alone, if nothing is under way.
-    pub(super) fn try_alone(&self) -> Option<(UnderWay, OthersHeldUp)> {
+    pub(super) fn try_alone(&self) -> Option<(Entered, OthersHeldUp)> {
         Arc::clone(&self.0.permits).try_acquire_many_owned(ALL).ok().and_then(split)
     }
 
@@ -73,7 +73,7 @@ impl Gate {
         &self,
         clock: &dyn Clock,
         patience: Duration,
-    ) -> Option<(UnderWay, OthersHeldUp)> {
+    ) -> Option<(Entered, OthersHeldUp)> {
         let all = Box::pin(Arc::clone(&self.0.permits).acquire_many_owned(ALL));
         match select(all, clock.sleep(patience)).await {
             Either::Left((permits, _)) => permits.ok().and_then(split),
@@ -94,9 +94,9 @@ impl Gate {
 }
 
 /// One permit for the step itself, which it keeps when the others are let in.
-fn split(mut permits: OwnedSemaphorePermit) -> Option<(UnderWay, OthersHeldUp)> {
+fn split(mut permits: OwnedSemaphorePermit) -> Option<(Entered, OthersHeldUp)> {
     let permit = permits.split(1)?;
-    Some((UnderWay { _permit: permit }, OthersHeldUp { _permits: permits }))
+    Some((Entered { _permit: permit }, OthersHeldUp { _permits: permits }))
 }
 
 /// Counts one that waits, until it is dropped: its caller may hang up.

@@ -17,7 +17,7 @@ impl EngineCall<'_> {
     /// Requeues a copy of the message, crash count included, for after `delay`: a message that may crash its process
     /// must not run beside others.
     pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
-        let copy = message.with_crashes(message.crashes(receive_count)).put_back();
+        let copy = message.with_crashes(self.crashes(message, receive_count)).put_back();
         self.send_or_leave(&copy, delay).await
     }
 

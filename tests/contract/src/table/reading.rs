@@ -1,13 +1,14 @@
 //! What reads see: the record as it was written, at once.
 
 use bk_plugin_core::ids::{Receipt, TraceId};
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::record::{Deadline, FinishCallback, State};
 use bk_plugin_core::table::Commit;
 use serde_json::json;
 
 use super::{MINUTE, appended, claim, committed, invocation, read};
 use crate::TableStore;
-use crate::sample::{START, applied, entry, granted, late, lease, polled, record};
+use crate::sample::{START, applied, early, entry, granted, late, lease, polled, record};
 
 /// Every field of a record survives, with any characters in its texts.
 pub async fn a_record_reads_back_as_it_was_written(store: &dyn TableStore) {
@@ -58,4 +59,15 @@ pub async fn a_write_is_read_at_once(store: &dyn TableStore) {
 /// `ping` succeeds.
 pub async fn a_table_that_is_there_answers(store: &dyn TableStore) {
     store.table().ping().await.unwrap();
+}
+
+/// It is unknown until the invocation is there.
+pub async fn the_group_is_that_of_the_version_or_unknown(store: &dyn TableStore) {
+    let (table, record) = (store.table(), record(State::Poll));
+    assert_eq!(table.group_of(&record.trace_id).await, None);
+    appended(&*table, &record.trace_id, &early(&entry(json!(1)))).await;
+    assert_eq!(table.group_of(&record.trace_id).await, None, "a stub");
+    applied(table.create(&record, None).await.unwrap());
+    let group = store.tells_groups().then(|| MessageGroup::of_version(&record.plugin_version));
+    assert_eq!(table.group_of(&record.trace_id).await, group);
 }

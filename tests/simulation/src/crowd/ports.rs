@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::{LeaseToken, TraceId};
 use bk_plugin_core::memory::MemoryStore;
-use bk_plugin_core::queue::{Delivery, Message, Queue, WakeUp};
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive, WakeUp};
 use bk_plugin_core::record::{Lease, Record};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -142,9 +142,9 @@ impl Queue for Ports {
         self.call(self.store.send(&message, delay)).await
     }
 
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
         self.pause().await;
-        let received = self.store.receive(max, wait);
+        let received = self.store.receive_selected(receive);
         // A process that died while it waited has received nothing.
         let mut received = Box::pin(received);
         let deliveries = std::future::poll_fn(|cx| match self.process.upgrade() {

@@ -39,7 +39,11 @@ impl Process {
         let ports = Arc::new(Ports::new(&process));
         let engine = Arc::new(process.make_engine(&ports));
         *locked(&process.engine) = Some(Arc::clone(&engine));
-        let worker = Worker::new(engine, ports, WorkerOptions { concurrency: crowd.plan.concurrency });
+        let worker = Worker::new(
+            engine,
+            ports,
+            WorkerOptions { concurrency: crowd.plan.concurrency, guaranteed: None },
+        );
         tokio::spawn(worker.run(std::future::pending()));
         process
     }
@@ -108,7 +112,7 @@ impl Process {
             "steps": member.steps,
         });
         let call = Call { inputs: inputs.as_object().cloned().unwrap_or_default(), ..Call::default() };
-        let call = engine.for_call(CallContext::default()).invoke(&**version, trace_id.clone(), call);
+        let call = engine.for_call(CallContext::default()).invoke(version, trace_id.clone(), call);
         if let Ok(invoked) = call.await
             && invoked.state == State::Poll
         {
