@@ -8,6 +8,8 @@ use crate::outcome::Promise;
 const TIME_LIMIT: Promise = Promise::Fails("the step took longer than its time limit of 1 s");
 const CRASHES: Promise = Promise::Fails("was started again and again");
 
+const TOO_LARGE: Promise = Promise::Fails("the state is too large");
+
 /// More than the cores of a small machine.
 const MORE_THAN_CORES: usize = 4;
 
@@ -112,8 +114,8 @@ fn too_much() -> Vec<Offence> {
         )
         .times(2)
         .with_unread_stdout(),
-        Offence::invoke("puts out 5 MiB", "1.0.0-puts-out", Promise::Fails("larger")),
-        Offence::invoke("stores 5 MiB", "1.0.0-stores", Promise::Fails("larger")),
+        Offence::invoke("puts out 5 MiB", "1.0.0-puts-out", TOO_LARGE),
+        Offence::invoke("stores 5 MiB", "1.0.0-stores", TOO_LARGE),
         Offence::invoke("puts out NaN", "1.0.0-not-a-number", Promise::Fails("number")),
         Offence::invoke("puts out JSON 200 levels deep", "1.0.0-nests", Promise::Fails("deep"))
             .inputs(&json!({"levels": 200})),

@@ -14,9 +14,10 @@ use tokio::task::AbortHandle;
 
 use crate::Failure;
 use crate::offence::Stdout;
+use crate::outcome::Outcome;
 
-/// Memory that a process may have in KiB: 2 GiB, as a container would.
-const MEMORY_LIMIT: u32 = 2 * 1024 * 1024;
+/// Memory that a process may have in KiB: 1 GiB, as in a container.
+const MEMORY_LIMIT: u32 = 1024 * 1024;
 
 /// The orchestrator's probe of `/healthz`: how often, how long it waits for an answer, and after how many in a row
 /// that were not answered with 200 it kills the process.
@@ -120,11 +121,14 @@ impl Server {
         Ok(self.client.post(url).json(&body).send().await?.json().await?)
     }
 
-    /// The data of `schedule`; `None` if there is no answer.
-    pub async fn schedule(&self, trace_id: &str) -> Option<Value> {
+    /// What `schedule` says of an invocation now.
+    pub async fn schedule(&self, trace_id: &str) -> Outcome {
         let url = self.url(&format!("/bk_plugin/schedule/{trace_id}"));
-        let mut answer: Value = self.client.get(url).send().await.ok()?.json().await.ok()?;
-        Some(answer["data"].take())
+        let asked = async {
+            let request = self.client.get(url).timeout(Duration::from_millis(500));
+            Ok::<Value, reqwest::Error>(request.send().await?.json().await?)
+        };
+        asked.await.map_or(Outcome::NoAnswer, |answer| Outcome::of(&answer["data"]))
     }
 }
 
