@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::offence::Offence;
 use crate::offences::offences;
-use crate::outcome::counted;
+use crate::outcome::{Outcome, counted};
 use crate::trial::{Findings, Late, Pace, hold, silent_port};
 
 /// The page, and the lines around the table.
@@ -77,7 +77,8 @@ fn parts(late: &Late) -> String {
 }
 
 fn others(findings: &Findings) -> String {
-    let mut told = vec![counted(&findings.innocents)];
+    let all_succeed = findings.innocents.iter().all(|outcome| *outcome == Outcome::Succeeded);
+    let mut told = vec![if all_succeed { "all succeed".to_owned() } else { counted(&findings.innocents) }];
     let lives = findings.lives;
     told.push(match (lives.restarts, lives.killed) {
         (0, 0) => "the process lives".to_owned(),
