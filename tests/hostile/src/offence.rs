@@ -13,6 +13,17 @@ pub enum Stdout {
     Unread,
 }
 
+/// What becomes of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It lives on.
+    Lives,
+    /// The offence ends it.
+    Ends,
+    /// It says in `/healthz` that it is not well, so the orchestrator replaces it.
+    IsReplaced,
+}
+
 /// A body that is sent to a path, so many times at once.
 #[derive(Debug)]
 pub struct Offence {
@@ -26,8 +37,8 @@ pub struct Offence {
     pub times: usize,
     /// What is promised of each.
     pub promise: Promise,
-    /// Whether the process dies of it.
-    pub kills: bool,
+    /// What becomes of the process.
+    pub fate: Fate,
     /// The server's standard output.
     pub stdout: Stdout,
 }
@@ -36,14 +47,15 @@ impl Offence {
     /// An invocation of a version.
     pub(crate) fn invoke(name: &'static str, version: &str, promise: Promise) -> Self {
         let path = format!("/bk_plugin/invoke/{version}");
-        let offence = Self { name, path, body: None, times: 1, promise, kills: false, stdout: Stdout::File };
+        let offence =
+            Self { name, path, body: None, times: 1, promise, fate: Fate::Lives, stdout: Stdout::File };
         offence.body(&json!({"inputs": {}, "context": {}}))
     }
 
     /// A GET.
     pub(crate) fn get(name: &'static str, path: &str, promise: Promise) -> Self {
         let path = path.to_owned();
-        Self { name, path, body: None, times: 1, promise, kills: false, stdout: Stdout::File }
+        Self { name, path, body: None, times: 1, promise, fate: Fate::Lives, stdout: Stdout::File }
     }
 
     /// With these inputs.
@@ -66,9 +78,9 @@ impl Offence {
         Self { times, ..self }
     }
 
-    /// The process dies of it.
-    pub(crate) fn kills(self) -> Self {
-        Self { kills: true, ..self }
+    /// The process does not live on.
+    pub(crate) fn fate(self, fate: Fate) -> Self {
+        Self { fate, ..self }
     }
 
     /// The server's standard output is a pipe that is not read.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::offence::Offence;
+use crate::offence::{Fate, Offence};
 use crate::outcome::Promise;
 
 const TIME_LIMIT: Promise = Promise::Fails("the step took longer than its time limit of 1 s");
@@ -35,6 +35,12 @@ fn threads() -> Vec<Offence> {
         Offence::invoke("calls a silent server with a synchronous client", "1.0.0-reads", TIME_LIMIT)
             .times(MORE_THAN_CORES),
         Offence::invoke("waits for itself: a deadlock", "1.0.0-deadlocks", TIME_LIMIT).times(MORE_THAN_CORES),
+        Offence::invoke(
+            "sleeps its thread when its time limit drops it",
+            "1.0.0-sleeps-when-dropped",
+            TIME_LIMIT,
+        )
+        .times(MORE_THAN_CORES),
         Offence::invoke("sleeps the thread of a task it spawns", "1.0.0-blocks-task", TIME_LIMIT)
             .times(MORE_THAN_CORES),
         Offence::invoke(
@@ -75,16 +81,16 @@ fn panics() -> Vec<Offence> {
 
 fn ends_of_the_process() -> Vec<Offence> {
     vec![
-        Offence::invoke("aborts the process", "1.0.0-aborts", CRASHES).kills(),
+        Offence::invoke("aborts the process", "1.0.0-aborts", CRASHES).fate(Fate::Ends),
         Offence::invoke("aborts the process in its first step", "1.0.0-aborts", Promise::NoAnswer)
             .inputs(&json!({"at_once": true}))
-            .kills(),
-        Offence::invoke("exits the process with success", "1.0.0-exits", CRASHES).kills(),
-        Offence::invoke("overflows the stack", "1.0.0-overflows-stack", CRASHES).kills(),
-        Offence::invoke("takes memory until there is none left", "1.0.0-allocates", CRASHES).kills(),
+            .fate(Fate::Ends),
+        Offence::invoke("exits the process with success", "1.0.0-exits", CRASHES).fate(Fate::Ends),
+        Offence::invoke("overflows the stack", "1.0.0-overflows-stack", CRASHES).fate(Fate::Ends),
+        Offence::invoke("takes memory until there is none left", "1.0.0-allocates", CRASHES).fate(Fate::Ends),
         Offence::invoke("puts out JSON 100,000 levels deep", "1.0.0-nests", CRASHES)
             .inputs(&json!({"levels": 100_000}))
-            .kills(),
+            .fate(Fate::Ends),
     ]
 }
 

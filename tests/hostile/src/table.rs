@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
-use crate::offence::Offence;
+use crate::offence::{Fate, Offence};
 use crate::offences::offences;
 use crate::outcome::{Outcome, counted};
 use crate::trial::{Findings, Late, Pace, hold, silent_port};
@@ -53,7 +53,7 @@ fn pace(offence: &Offence) -> Pace {
         innocents: 20,
         interval: 1000,
         long_innocents: 4,
-        long: if offence.kills { 20_000 } else { 5_000 },
+        long: if offence.fate == Fate::Ends { 20_000 } else { 5_000 },
         before: Duration::from_secs(4),
         during: Duration::from_secs(4),
         after: Duration::from_secs(4),

@@ -18,6 +18,7 @@ pub(crate) fn add_to(project: Project) -> Project {
         .version(Hostile(threads::Loops))
         .version(Hostile(threads::Reads))
         .version(Hostile(threads::Deadlocks))
+        .version(Hostile(threads::SleepsWhenDropped))
         .version(Hostile(threads::BlocksTask))
         .version(Hostile(threads::LeavesThreads))
         .plugin_api(threads::routes())

@@ -1,5 +1,6 @@
 //! Versions that hold the threads they run on.
 
+use std::future::pending;
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +68,26 @@ impl Harm for Deadlocks {
     }
 }
 
+/// 1.0.0-sleeps-when-dropped: never ends, and sleeps the thread that drops it.
+pub struct SleepsWhenDropped;
+
+impl Harm for SleepsWhenDropped {
+    const META: Meta = version("1.0.0-sleeps-when-dropped");
+
+    async fn harm(&self) -> Result<Next> {
+        let _held = SleepsInDrop;
+        pending().await
+    }
+}
+
+struct SleepsInDrop;
+
+impl Drop for SleepsInDrop {
+    fn drop(&mut self) {
+        thread::sleep(FOR_EVER);
+    }
+}
+
 /// 1.0.0-blocks-task: sleeps the thread of a task that it spawns, and waits for the task.
 pub struct BlocksTask;
 
@@ -91,7 +112,7 @@ impl Harm for LeavesThreads {
             tokio::task::spawn_blocking(|| thread::sleep(FOR_EVER));
         }
         for _ in 0..1000 {
-            tokio::spawn(std::future::pending::<()>());
+            tokio::spawn(pending::<()>());
         }
         Ok(Next::done())
     }
