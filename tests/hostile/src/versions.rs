@@ -35,7 +35,7 @@ pub(crate) fn add_to(project: Project) -> Project {
         .version(Hostile(waits::WaitsForEver))
         .version(Hostile(waits::Crawls))
         .version(waits::Tells)
-        .version(Hostile(too_much::Logs))
+        .version(too_much::Logs)
         .version(too_much::PutsOut)
         .version(too_much::Stores)
         .version(too_much::NotANumber)

@@ -45,17 +45,23 @@ fn depth(level: u64) -> u64 {
     if level == u64::MAX { 0 } else { 1 + depth(frame[0] + 1) }
 }
 
-/// 1.0.0-allocates: takes memory until there is none left. A trial's server has a limit.
+/// 1.0.0-allocates: takes memory. It stops at 2 GiB, for the sake of machines without a limit.
 pub struct Allocates;
 
 impl Harm for Allocates {
-    const META: Meta = version("1.0.0-allocates");
+    // Without the short limit of the others: it is to come that far.
+    const META: Meta = Meta::version("1.0.0-allocates");
 
     async fn harm(&self) -> Result<Next> {
+        const BLOCK: usize = 16 * 1024 * 1024;
+        const PAGE: usize = 4096;
         let mut taken = Vec::new();
-        loop {
-            // Ones, so that the pages are really taken.
-            taken.push(vec![1_u8; 16 * 1024 * 1024]);
+        for _ in 0..128 {
+            let mut block = vec![0_u8; BLOCK];
+            // Written to, because a page is taken when it is used.
+            block.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+            taken.push(block);
         }
+        Ok(Next::done())
     }
 }

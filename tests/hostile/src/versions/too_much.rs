@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bk_plugin_kit::prelude::*;
 
-use super::{Harm, version};
+use super::version;
 
 /// Pause before the step that does harm.
 const SOON: Duration = Duration::from_millis(200);
@@ -12,18 +12,23 @@ const SOON: Duration = Duration::from_millis(200);
 /// More bytes than a record may have.
 const TOO_LARGE: usize = 5 * 1024 * 1024;
 
-/// 1.0.0-logs: 100,000 lines in the log.
+/// 1.0.0-logs: 20,000 lines in the log in each of five steps.
 pub struct Logs;
 
-impl Harm for Logs {
+impl Plugin for Logs {
     // Without the short limit of the others: it is to come to its end.
     const META: Meta = Meta::version("1.0.0-logs");
+    type Inputs = Empty;
+    type Context = Context;
 
-    async fn harm(&self) -> Result<Next> {
-        for line in 0..100_000 {
+    async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
+        if cx.invoke_count() == 1 {
+            return Ok(Next::poll(SOON));
+        }
+        for line in 0..20_000 {
             tracing::info!(line, "this version says much");
         }
-        Ok(Next::done())
+        Ok(if cx.invoke_count() > 5 { Next::done() } else { Next::poll(Duration::ZERO) })
     }
 }
 
