@@ -10,7 +10,7 @@ use bk_plugin_kit::prelude::*;
 /// What [`Polls`] is told.
 #[derive(Deserialize, JsonSchema)]
 pub struct PollsInputs {
-    /// File that a line is added to at the end of each step.
+    /// File that a line is added to when a step begins, and when the next one is decided on.
     journal: String,
     /// The invocation ends with the first step that finds this file.
     stop: String,
@@ -32,18 +32,27 @@ impl Plugin for Polls {
     type Context = Context<Empty, i64>;
 
     async fn execute(&self, inputs: PollsInputs, cx: &mut Self::Context) -> Result<Next> {
-        let (due, begun) = (cx.storage, cx.now().as_millis());
-        if cx.invoke_count() > 1 {
+        let (trace_id, step) = (cx.trace_id(), cx.invoke_count());
+        if step > 1 {
+            let (due, begun) = (cx.storage, cx.now().as_millis());
+            note(&inputs.journal, &format!("{trace_id} {step} {due} {begun}"))?;
             tokio::time::sleep(Duration::from_millis(inputs.work)).await;
         }
-        let ends = cx.invoke_count() >= inputs.steps || Path::new(&inputs.stop).exists();
-        cx.storage = if ends { 0 } else { cx.now().as_millis() + inputs.interval.cast_signed() };
-        // A single write, so that lines of several steps do not mix.
-        let line = format!("{} {} {due} {begun} {}\n", cx.trace_id(), cx.invoke_count(), cx.storage);
-        let mut journal = OpenOptions::new().append(true).create(true).open(&inputs.journal)?;
-        journal.write_all(line.as_bytes())?;
-        Ok(if ends { Next::done() } else { Next::poll(Duration::from_millis(inputs.interval)) })
+        if step >= inputs.steps || Path::new(&inputs.stop).exists() {
+            return Ok(Next::done());
+        }
+        let due = cx.now().as_millis() + inputs.interval.cast_signed();
+        note(&inputs.journal, &format!("{trace_id} {} {due} -", step + 1))?;
+        cx.storage = due;
+        Ok(Next::poll(Duration::from_millis(inputs.interval)))
     }
+}
+
+/// Adds a line to the journal in a single write, so that lines of several steps do not mix.
+fn note(journal: &str, line: &str) -> Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(journal)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    Ok(())
 }
 
 /// What [`Echo`] is told and puts out.
