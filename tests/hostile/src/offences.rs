@@ -31,6 +31,9 @@ fn threads() -> Vec<Offence> {
         Offence::invoke("sleeps its thread in its first step", "1.0.0-sleeps", TIME_LIMIT)
             .inputs(&at_once)
             .times(MORE_THAN_CORES),
+        Offence::invoke("sleeps more threads than are replaced", "1.0.0-sleeps", TIME_LIMIT)
+            .times(40)
+            .fate(Fate::IsReplaced),
         Offence::invoke("computes without an end", "1.0.0-loops", TIME_LIMIT),
         Offence::invoke("calls a silent server with a synchronous client", "1.0.0-reads", TIME_LIMIT)
             .times(MORE_THAN_CORES),

@@ -58,6 +58,11 @@ async fn sleeps_its_thread_in_its_first_step() {
 }
 
 #[tokio::test]
+async fn sleeps_more_threads_than_are_replaced() {
+    contained("sleeps more threads than are replaced").await;
+}
+
+#[tokio::test]
 async fn computes_without_an_end() {
     contained("computes without an end").await;
 }
