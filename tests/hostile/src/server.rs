@@ -16,12 +16,12 @@ use crate::Failure;
 use crate::offence::Stdout;
 use crate::outcome::Outcome;
 
-/// Memory that a process may have in KiB: 1 GiB, as in a container.
-const MEMORY_LIMIT: u32 = 1024 * 1024;
+/// Memory that a process may have in KiB: 512 MiB, as in a container.
+const MEMORY_LIMIT: u32 = 512 * 1024;
 
 /// The orchestrator's probe of `/healthz`: how often, how long it waits for an answer, and after how many in a row
 /// that were not answered with 200 it kills the process.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_FAILURES: u32 = 5;
 

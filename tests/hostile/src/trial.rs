@@ -78,7 +78,7 @@ pub async fn hold(offence: &Offence, pace: &Pace, binary: PathBuf) -> Result<Fin
     innocents.extend(invoke(&server, pace.long_innocents, 0, pace.long, 2).await?);
 
     // A step that is due right before may already be late because of it.
-    let deed = now() - 250;
+    let deed = now() - 500;
     let (offenders, ()) = tokio::join!(
         commit(offence, pace, &server),
         // The part of the offence is never shorter than this.
