@@ -12,7 +12,6 @@ pub mod offence;
 pub mod offences;
 pub mod outcome;
 pub mod server;
-pub mod table;
 pub mod trial;
 pub mod versions;
 

@@ -1,9 +1,9 @@
 //! Serves the hostile versions, or with `table` measures what they do to others.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "rows and progress are what it is for")]
 
-use std::process::ExitCode;
+mod table;
 
-use hostile::table;
+use std::process::ExitCode;
 
 /// The same allocator as in the server's own binary, because this binary is measured.
 #[global_allocator]

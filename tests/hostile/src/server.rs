@@ -126,7 +126,7 @@ impl Server {
         let url = self.url(&format!("/bk_plugin/schedule/{trace_id}"));
         let asked = async {
             let request = self.client.get(url).timeout(Duration::from_millis(500));
-            Ok::<Value, reqwest::Error>(request.send().await?.json().await?)
+            request.send().await?.json::<Value>().await
         };
         asked.await.map_or(Outcome::NoAnswer, |answer| Outcome::of(&answer["data"]))
     }

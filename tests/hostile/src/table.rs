@@ -4,11 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::Failure;
-use crate::offence::{Fate, Offence};
-use crate::offences::offences;
-use crate::outcome::{Outcome, counted};
-use crate::trial::{Findings, Late, Pace, hold, silent_port};
+use hostile::Failure;
+use hostile::offence::{Fate, Offence};
+use hostile::offences::offences;
+use hostile::outcome::{Outcome, counted};
+use hostile::trial::{Findings, Late, Pace, hold, silent_port};
 
 /// The page, and the lines around the table.
 const PAGE: &str = "docs/reliability.md";
@@ -22,7 +22,7 @@ const HEAD: &str = "\
 
 /// Prints a row for each offence whose name contains one of the `wanted` texts, or for all; with `write`, puts the
 /// table into the page as well.
-pub fn print(wanted: &[String], write: bool) -> Result<(), Failure> {
+pub(crate) fn print(wanted: &[String], write: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (_silent, silent_port) = silent_port()?;
     let binary = std::env::current_exe()?;

@@ -17,7 +17,7 @@ const PACE: Pace = Pace {
     before: Duration::from_millis(300),
     during: Duration::from_secs(1),
     after: Duration::from_millis(300),
-    patience: Duration::from_secs(60),
+    patience: Duration::from_mins(1),
     step_time_limit: Duration::from_secs(5),
 };
 
