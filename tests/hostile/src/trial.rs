@@ -127,10 +127,15 @@ async fn invoke(
     Ok(trace_ids)
 }
 
-/// Whether a new invocation ends in SUCCESS.
+/// Whether a new invocation ends in SUCCESS. The process may be starting.
 async fn echoes(server: &Server) -> bool {
-    let answer = server.invoke("1.0.0-echo", json!({"said": "hello"})).await;
-    answer.is_ok_and(|answer| answer["data"]["outputs"]["said"] == "hello")
+    for _ in 0..20 {
+        match server.invoke("1.0.0-echo", json!({"said": "hello"})).await {
+            Ok(answer) => return answer["data"]["outputs"]["said"] == "hello",
+            Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
+        }
+    }
+    false
 }
 
 /// An invocation or request that is waited for.

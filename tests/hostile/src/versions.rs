@@ -46,6 +46,9 @@ pub(crate) fn add_to(project: Project) -> Project {
 /// Longer than any trial.
 const FOR_EVER: Duration = Duration::from_hours(24);
 
+/// Pause before the step that does harm: the caller gets its answer first.
+const SOON: Duration = Duration::from_millis(500);
+
 /// A version number and the time limit of all hostile versions, which is short so that a trial is short.
 const fn version(number: &'static str) -> Meta {
     Meta::version(number).step_time_limit(Duration::from_secs(1))
@@ -78,8 +81,7 @@ impl<H: Harm> Plugin for Hostile<H> {
 
     async fn execute(&self, inputs: When, cx: &mut Self::Context) -> Result<Next> {
         match cx.event() {
-            // The caller gets its answer before the harm is done.
-            Event::Invoked if !inputs.at_once => Ok(Next::poll(Duration::from_millis(200))),
+            Event::Invoked if !inputs.at_once => Ok(Next::poll(SOON)),
             _ => self.0.harm().await,
         }
     }

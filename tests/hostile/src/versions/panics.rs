@@ -2,11 +2,10 @@
 
 use std::future::pending;
 use std::panic::panic_any;
-use std::time::Duration;
 
 use bk_plugin_kit::prelude::*;
 
-use super::{Harm, version};
+use super::{Harm, SOON, version};
 
 /// 1.0.0-panics: panics.
 pub struct Panics;
@@ -74,7 +73,7 @@ impl Plugin for OutputsPanic {
 
     async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
         if cx.invoke_count() == 1 {
-            return Ok(Next::poll(Duration::from_millis(200)));
+            return Ok(Next::poll(SOON));
         }
         cx.outputs.set(PanickingOutputs { text: "put out".to_owned() });
         Ok(Next::done())

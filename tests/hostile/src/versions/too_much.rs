@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use bk_plugin_kit::prelude::*;
 
-use super::version;
-
-/// Pause before the step that does harm.
-const SOON: Duration = Duration::from_millis(200);
+use super::{SOON, version};
 
 /// More bytes than a record may have.
 const TOO_LARGE: usize = 5 * 1024 * 1024;
