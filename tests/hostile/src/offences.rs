@@ -91,8 +91,8 @@ fn ends_of_the_process() -> Vec<Offence> {
         Offence::invoke("exits the process with success", "1.0.0-exits", CRASHES).fate(Fate::Ends),
         Offence::invoke("overflows the stack", "1.0.0-overflows-stack", CRASHES).fate(Fate::Ends),
         Offence::invoke("takes memory until there is none left", "1.0.0-allocates", CRASHES).fate(Fate::Ends),
-        Offence::invoke("puts out JSON 100,000 levels deep", "1.0.0-nests", CRASHES)
-            .inputs(&json!({"levels": 100_000}))
+        Offence::invoke("puts out JSON a million levels deep", "1.0.0-nests", CRASHES)
+            .inputs(&json!({"levels": 1_000_000}))
             .fate(Fate::Ends),
     ]
 }

@@ -54,7 +54,7 @@ fn pace(offence: &Offence) -> Pace {
         interval: 1000,
         long_innocents: 4,
         long: if offence.fate == Fate::Ends { 20_000 } else { 5_000 },
-        before: Duration::from_secs(3),
+        before: Duration::from_secs(4),
         during: Duration::from_secs(4),
         after: Duration::from_secs(3),
         patience: Duration::from_mins(1),

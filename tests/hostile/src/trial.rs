@@ -77,8 +77,8 @@ pub async fn hold(offence: &Offence, pace: &Pace, binary: PathBuf) -> Result<Fin
     tokio::time::sleep(pace.before).await;
     innocents.extend(invoke(&server, pace.long_innocents, 0, pace.long, 2).await?);
 
-    // A step that is due right before may already be late because of it.
-    let deed = now() - 500;
+    // A step that was due a moment before may be interrupted, and run again much later.
+    let deed = now() - 1000;
     let (offenders, ()) = tokio::join!(
         commit(offence, pace, &server),
         // The part of the offence is never shorter than this.
