@@ -39,6 +39,10 @@ bench:
     cargo build --profile server --package server --package conformance --package benchmarks
     cargo run --profile server --package benchmarks
 
+# Measures what the check of inputs costs by the depth and the size of a body.
+bench-inputs:
+    cargo run --profile server --package benchmarks -- inputs
+
 # Measures package sizes, cold and warm latency of the Lambda functions, beside a bare one's; the first build takes
 # minutes.
 bench-lambda:

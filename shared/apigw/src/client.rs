@@ -106,7 +106,7 @@ impl fmt::Display for Refusal {
             StatusCode::NOT_FOUND => {
                 write!(f, "; there is no gateway {gateway}, or no bk-apigateway with API v2 at this address")
             }
-            status if is_weather(status) => {
+            status if may_pass(status) => {
                 write!(f, ", {ATTEMPTS} times; sync again later")
             }
             _ => write!(
@@ -118,7 +118,7 @@ impl fmt::Display for Refusal {
 }
 
 /// Whether a retry may succeed: the gateway has an outage or is busy.
-fn is_weather(status: StatusCode) -> bool {
+fn may_pass(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
@@ -190,7 +190,7 @@ impl Client {
         let mut pause = self.first_pause;
         for _ in 1..ATTEMPTS {
             match self.ask_once(step, request).await {
-                Err(error) if error.is_weather() => {
+                Err(error) if error.may_pass() => {
                     tracing::warn!(%error, "the gateway's API does not answer, asking again");
                 }
                 answered => return answered,
@@ -251,10 +251,10 @@ impl Client {
 
 impl ApiError {
     /// Whether a retry may succeed.
-    fn is_weather(&self) -> bool {
+    fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused(refusal) => is_weather(refusal.status),
+            Self::Refused(refusal) => may_pass(refusal.status),
             Self::Unreadable { .. } => false,
         }
     }

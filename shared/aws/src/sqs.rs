@@ -15,7 +15,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeValue,
 };
 use bk_plugin_core::ids::TraceId;
-use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,8 @@ impl Queue for SqsQueue {
         let delay = seconds(delay.min(self.longest_delay));
         let mut request =
             self.client.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
+        // It makes a standard queue a fair one: SQS prefers groups that have little under way.
+        request = request.set_message_group_id(message.group().map(|group| group.as_str().to_owned()));
         if let Some(trace) = message.trace().xray.as_deref().filter(|trace| is_trace_header(trace)) {
             let header = MessageSystemAttributeValue::builder().data_type("String").string_value(trace);
             let header = header.build().map_err(|error| StoreError::Unavailable(error.into()))?;
@@ -117,9 +119,9 @@ impl Queue for SqsQueue {
         Ok(())
     }
 
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        let wait = wait.min(LONGEST_WAIT);
-        let at_once = i32::try_from(max.clamp(1, LARGEST_BATCH)).unwrap_or(1);
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
+        let wait = receive.wait.min(LONGEST_WAIT);
+        let at_once = i32::try_from(receive.max.clamp(1, LARGEST_BATCH)).unwrap_or(1);
         let answer = self
             .client
             .receive_message()

@@ -55,6 +55,11 @@ impl TableStore for InProcess {
         LARGEST_ITEM
     }
 
+    /// That would be one more request for each callback.
+    fn tells_groups(&self) -> bool {
+        false
+    }
+
     async fn delete_expired(&self, now: Timestamp) -> bool {
         self.clock.advance(now.since(self.clock.now()));
         self.aws.sweep_expired();

@@ -12,6 +12,7 @@ pub mod error_text;
 pub mod ids;
 mod json;
 pub mod memory;
+pub mod message_group;
 pub mod queue;
 pub mod record;
 pub mod store_error;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
 use crate::ids::{Receipt, TraceId};
+use crate::message_group::MessageGroup;
 use crate::store_error::StoreError;
 use crate::trace_context::TraceContext;
 
@@ -24,12 +26,37 @@ pub enum Message {
     Finish(Finish),
 }
 
+/// What a message asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MessageKind {
+    /// The next step.
+    WakeUp,
+    /// A post of the finish callback.
+    Finish,
+}
+
 impl Message {
+    /// What it asks for.
+    pub fn kind(&self) -> MessageKind {
+        match self {
+            Self::WakeUp(_) => MessageKind::WakeUp,
+            Self::Finish(_) => MessageKind::Finish,
+        }
+    }
+
     /// The invocation that the message is about.
     pub fn trace_id(&self) -> &TraceId {
         match self {
             Self::WakeUp(wake_up) => &wake_up.trace_id,
             Self::Finish(finish) => &finish.trace_id,
+        }
+    }
+
+    /// For whom the work is, if that is known: messages of releases before groups have none.
+    pub fn group(&self) -> Option<&MessageGroup> {
+        match self {
+            Self::WakeUp(wake_up) => wake_up.group.as_ref(),
+            Self::Finish(finish) => finish.group.as_ref(),
         }
     }
 
@@ -99,6 +126,9 @@ pub struct WakeUp {
     /// the count of a step that crashes its process.
     #[serde(default)]
     pub crashes: u32,
+    /// The group of the invocation's plugin version, if the sender knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<MessageGroup>,
     /// The trace it belongs to: that of the call or the callback that led to it.
     #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
     pub trace: TraceContext,
@@ -108,7 +138,7 @@ impl WakeUp {
     /// A wake-up for the step after `after_step` committed ones, due at `due_at`.
     pub fn for_step(trace_id: TraceId, after_step: u32, due_at: Timestamp) -> Self {
         let trace = TraceContext::default();
-        Self { trace_id, after_step, due_at, receipt: None, put_backs: 0, crashes: 0, trace }
+        Self { trace_id, after_step, due_at, receipt: None, put_backs: 0, crashes: 0, group: None, trace }
     }
 
     /// A wake-up for the step that is given this callback.
@@ -124,6 +154,9 @@ pub struct Finish {
     pub trace_id: TraceId,
     /// Posts that failed before.
     pub attempt: u32,
+    /// The group of the host that is posted to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<MessageGroup>,
     /// The trace it belongs to.
     #[serde(default, skip_serializing_if = "TraceContext::is_empty")]
     pub trace: TraceContext,
@@ -132,7 +165,7 @@ pub struct Finish {
 impl Finish {
     /// A request for the first post.
     pub fn first(trace_id: TraceId) -> Self {
-        Self { trace_id, attempt: 0, trace: TraceContext::default() }
+        Self { trace_id, attempt: 0, group: None, trace: TraceContext::default() }
     }
 }
 
@@ -160,16 +193,74 @@ impl AsRef<Self> for Delivery {
     }
 }
 
+/// What a receiver asks for.
+#[derive(Debug, Clone)]
+pub struct Receive<'a> {
+    /// Most messages to receive.
+    pub max: usize,
+    /// How long to wait for the first one.
+    pub wait: Duration,
+    /// Which messages it takes.
+    pub selection: Selection,
+    /// Ends the wait before its time, with no message, as soon as it is notified: the receiver wants something else now.
+    /// (To drop the call instead might lose messages that it has just been given.)
+    pub ended_by: Option<&'a Notify>,
+}
+
+impl Receive<'_> {
+    /// Returns when the wait is to end before its time.
+    pub async fn ended(&self) {
+        match self.ended_by {
+            Some(notify) => notify.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Which messages a receiver takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Every message.
+    All,
+    /// Every wake-up.
+    WakeUps,
+    /// The wake-ups of these groups.
+    WakeUpsOf(Vec<MessageGroup>),
+    /// Requests for finish callbacks, except those of these groups.
+    FinishesExcept(Vec<MessageGroup>),
+}
+
+impl Selection {
+    /// Whether messages of this kind and group are taken.
+    pub fn takes(&self, kind: MessageKind, group: Option<&MessageGroup>) -> bool {
+        let is_one_of = |groups: &[MessageGroup]| group.is_some_and(|group| groups.contains(group));
+        match (self, kind) {
+            (Self::All, _) | (Self::WakeUps, MessageKind::WakeUp) => true,
+            (Self::WakeUpsOf(groups), MessageKind::WakeUp) => is_one_of(groups),
+            (Self::FinishesExcept(groups), MessageKind::Finish) => !is_one_of(groups),
+            _ => false,
+        }
+    }
+}
+
 /// The delayed queue.
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Stores a message that can be received after `delay`, which is at most [`Queue::longest_delay`].
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError>;
 
-    /// Returns up to `max` messages that are due, possibly fewer than there are. Waits up to `wait` for the first one,
-    /// which may be sent, fall due or become visible again meanwhile. A received message is hidden from other receivers
-    /// for the visibility time-out; after that it can be received again unless it was deleted.
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError>;
+    /// Returns messages that are due, possibly fewer than there are. Waits for the first one, which may be sent, fall due
+    /// or become visible again meanwhile. A received message is hidden from other receivers for the visibility time-out;
+    /// after that it can be received again unless it was deleted.
+    ///
+    /// Messages that are not selected stay, however many are due, and hold no other up. (SQS cannot select: it returns
+    /// every message, and waits to the end. No worker receives from it; Lambda does, and SQS itself is fair to groups.)
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Receives up to `max` of all messages; waits up to `wait`.
+    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+        self.receive_selected(Receive { max, wait, selection: Selection::All, ended_by: None }).await
+    }
 
     /// Removes a received message. A message that is gone already is not an error. The handle of an earlier delivery is
     /// not an error either, and the message may or may not be removed: callers only delete messages whose work is done.

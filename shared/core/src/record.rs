@@ -7,6 +7,7 @@ use crate::JsonObject;
 use crate::caller::Caller;
 use crate::clock::Timestamp;
 use crate::ids::{CallbackId, LeaseToken, Receipt, TraceId};
+use crate::message_group::MessageGroup;
 use crate::trace_context::TraceContext;
 
 /// Where an invocation stands. The numbers are those of the wire.
@@ -177,6 +178,11 @@ impl Record {
             created_at,
             finish_at: None,
         }
+    }
+
+    /// The group of its wake-ups; a stub's version is not known yet.
+    pub fn group(&self) -> Option<MessageGroup> {
+        (!self.is_stub()).then(|| MessageGroup::of_version(&self.plugin_version))
     }
 
     /// Whether this is not an invocation yet.

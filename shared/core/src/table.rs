@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::ids::{LeaseToken, Receipt, TraceId};
+use crate::message_group::MessageGroup;
 use crate::record::{Deadline, InboxEntry, Lease, Record, State};
 use crate::store_error::StoreError;
 
@@ -121,6 +122,13 @@ pub trait Table: Send + Sync {
 
     /// The record as the latest write left it.
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError>;
+
+    /// The group of an invocation's wake-ups. The sender of a wake-up for a callback asks before it sends. A group decides
+    /// only who waits for whom, so a table that would need one more paid request may always answer that it does not know,
+    /// and so does a table that is unavailable.
+    async fn group_of(&self, _trace_id: &TraceId) -> Option<MessageGroup> {
+        None
+    }
 
     /// Whether a lease stays on its record when its holder dies, until a commit takes it off or another runner takes
     /// over. It then proves that a step was started. A store that one process owns takes leases off when it opens.

@@ -59,3 +59,4 @@ impl QueueStore for Memory {
 
 contract::table_cases!(Memory);
 contract::queue_cases!(Memory);
+contract::group_cases!(Memory);

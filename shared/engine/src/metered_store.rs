@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{LeaseToken, TraceId};
-use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::message_group::MessageGroup;
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::record::{Lease, Record};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -80,6 +81,10 @@ impl Table for MeteredStore {
         timed("read", self.table.read(trace_id)).await
     }
 
+    async fn group_of(&self, trace_id: &TraceId) -> Option<MessageGroup> {
+        self.table.group_of(trace_id).await
+    }
+
     fn keeps_leases(&self) -> bool {
         self.table.keeps_leases()
     }
@@ -95,9 +100,9 @@ impl Queue for MeteredStore {
         timed("send", self.queue.send(message, delay)).await
     }
 
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
         // Not timed: it waits for messages, not for the store.
-        let received = self.queue.receive(max, wait).await;
+        let received = self.queue.receive_selected(receive).await;
         if is_unavailable(&received) {
             store_failed("receive");
         }

@@ -115,8 +115,8 @@ pub fn store_failed(operation: &'static str) {
 }
 
 /// Counts by how much a step began late.
-pub(crate) fn begun_late(by: Duration) {
-    histogram!(WAKE_UP_LATENESS).record(by);
+pub(crate) fn begun_late(version: &str, by: Duration) {
+    histogram!(WAKE_UP_LATENESS, "version" => version.to_owned()).record(by);
 }
 
 /// Counts an invocation that was ended because its step crashes its process.

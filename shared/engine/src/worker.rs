@@ -1,31 +1,40 @@
 //! The worker: receives messages and gives them to the engine, many at a time.
 //!
+//! Steps and finish callbacks have slots of their own, and a receiver each: a host that does not answer delays no step.
+//! What a receiver asks for depends on its [`slots`]: no version waits for another's backlog, no host for another.
+//!
 //! (On AWS Lambda the event source mapping is the worker.)
 
+mod shares;
+mod slots;
+
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::queue::{Delivery, Queue};
-use bk_plugin_core::store_error::StoreError;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::{CallContext, Engine, Handled};
 use crate::suspects::{Plan, SuspectPolicy, plan};
+use shares::{HostShares, VersionShares};
+use slots::{Slot, Slots};
 
 /// Settings of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerOptions {
     /// How many steps run at the same time.
     pub concurrency: usize,
+    /// How many of them each version can always have; `None`: half of the steps are shared out evenly like this.
+    pub guaranteed: Option<usize>,
 }
 
 impl Default for WorkerOptions {
     fn default() -> Self {
-        Self { concurrency: 256 }
+        Self { concurrency: 256, guaranteed: None }
     }
 }
 
@@ -33,8 +42,14 @@ impl Default for WorkerOptions {
 pub struct Worker {
     engine: Arc<Engine>,
     queue: Arc<dyn Queue>,
-    options: WorkerOptions,
+    steps: Arc<Slots>,
+    finish_callbacks: Arc<Slots>,
+    suspect_slot: Arc<Semaphore>,
 }
+
+/// Finish callbacks that are posted at the same time: they take memory, but no time of this process. A host that never
+/// answers holds its part of them, and eight such hosts hold all.
+const FINISH_CALLBACKS: HostShares = HostShares { total: 256, each: 32 };
 
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RECEIVE_AGAIN: BackOff = BackOff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
@@ -54,84 +69,71 @@ const SUSPECTS: SuspectPolicy = SuspectPolicy {
 impl Worker {
     /// A worker on `queue`.
     pub fn new(engine: Arc<Engine>, queue: Arc<dyn Queue>, options: WorkerOptions) -> Self {
-        Self { engine, queue, options }
+        let versions =
+            engine.registry().versions().iter().map(|version| MessageGroup::of_version(version)).collect();
+        let steps = Slots::new(VersionShares::new(options.concurrency, versions, options.guaranteed));
+        let finish_callbacks = Slots::new(FINISH_CALLBACKS);
+        Self { engine, queue, steps, finish_callbacks, suspect_slot: Arc::new(Semaphore::new(1)) }
     }
 
     /// Works until `shutdown`, then waits for the running steps to end.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let room = Arc::new(Semaphore::new(self.options.concurrency));
-        let suspect_slot = Arc::new(Semaphore::new(1));
-        let mut shutdown = pin!(shutdown);
-        let mut failures = 0;
-        loop {
-            // Received messages are always started: the queue has counted them as received.
-            let received = tokio::select! {
-                received = self.receive(&room) => received,
-                () = &mut shutdown => break,
-            };
-            match received {
-                Ok(deliveries) => {
-                    failures = 0;
-                    self.start_all(deliveries, &room, &suspect_slot).await;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot receive messages, trying again");
-                    tokio::select! {
-                        () = tokio::time::sleep(RECEIVE_AGAIN.delay(failures)) => failures += 1,
-                        () = &mut shutdown => break,
-                    }
-                }
-            }
-        }
-        let running = self.options.concurrency - room.available_permits();
+        let stop = async {
+            shutdown.await;
+            self.steps.close();
+            self.finish_callbacks.close();
+        };
+        let (steps, finish_callbacks) = (self.work(&self.steps), self.work(&self.finish_callbacks));
+        join(stop, join(steps, finish_callbacks)).await;
+        let running = self.steps.taken() + self.finish_callbacks.taken();
         if running > 0 {
             tracing::info!(running, "waiting for the steps that run");
         }
-        let all = u32::try_from(self.options.concurrency).unwrap_or(u32::MAX);
-        // The semaphore is never closed, so this returns when every step has given its permit back.
-        let _ = room.acquire_many(all).await;
+        join(self.steps.all_free(), self.finish_callbacks.all_free()).await;
     }
 
-    /// Receives as many messages as there is room for: a message that waits here loses its visibility time.
-    async fn receive(&self, room: &Semaphore) -> Result<Vec<Delivery>, StoreError> {
-        let first = room.acquire().await;
-        let max = 1 + room.available_permits();
-        drop(first);
-        self.queue.receive(max, LONGEST_WAIT).await
+    /// Receives what there is room for, and starts it, until the slots are closed. No more is received: a message that
+    /// waits here loses its visibility time. All that is received is started: the queue has counted it as received.
+    async fn work(&self, slots: &Arc<Slots>) {
+        let mut failures = 0;
+        while let Some(receive) = slots.receive().await {
+            match self.queue.receive_selected(receive).await {
+                Ok(deliveries) => {
+                    failures = 0;
+                    self.start_all(deliveries, slots).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot receive messages, trying again");
+                    slots.pause(RECEIVE_AGAIN.delay(failures)).await;
+                    failures += 1;
+                }
+            }
+        }
     }
 
     /// Starts the deliveries that may run now and puts the others back.
-    async fn start_all(
-        &self,
-        deliveries: Vec<Delivery>,
-        room: &Arc<Semaphore>,
-        suspect_slot: &Arc<Semaphore>,
-    ) {
-        let slot = Arc::clone(suspect_slot).try_acquire_owned().ok();
-        let Plan { fresh, suspect, put_back } = plan(deliveries, &SUSPECTS, slot.is_some());
+    async fn start_all(&self, deliveries: Vec<Delivery>, slots: &Arc<Slots>) {
+        let suspect_slot = Arc::clone(&self.suspect_slot).try_acquire_owned().ok();
+        let Plan { fresh, suspect, put_back } = plan(deliveries, &SUSPECTS, suspect_slot.is_some());
         join_all(put_back.iter().map(|(delivery, delay)| self.put_back(delivery, *delay))).await;
         for delivery in fresh {
-            self.start(delivery, room, None).await;
+            let slot = slots.take(&delivery);
+            self.start(delivery, slot, None);
         }
         if let Some(suspect) = suspect {
-            self.start(suspect, room, slot).await;
+            let slot = slots.take(&suspect);
+            self.start(suspect, slot, suspect_slot);
         }
     }
 
-    async fn start(
-        &self,
-        delivery: Delivery,
-        room: &Arc<Semaphore>,
-        suspect_slot: Option<OwnedSemaphorePermit>,
-    ) {
-        let Ok(permit) = Arc::clone(room).acquire_owned().await else { return };
+    fn start(&self, delivery: Delivery, slot: Slot, suspect_slot: Option<OwnedSemaphorePermit>) {
         let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
         tokio::spawn(async move {
             let call = engine.for_call(CallContext::default());
             if call.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
                 delete(&*queue, &delivery).await;
             }
-            drop((permit, suspect_slot));
+            drop((slot, suspect_slot));
         });
     }
 

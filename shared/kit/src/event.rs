@@ -58,7 +58,7 @@ impl Callback {
     #[track_caller]
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         // No closure: it would be the place of the error.
-        match from_json(self.data.as_ref()) {
+        match from_json(&self.data) {
             Ok(parsed) => Ok(parsed),
             Err(said) => Err(Error::unexpected(format!("the callback's body does not fit: {said}"))),
         }

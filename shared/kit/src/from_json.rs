@@ -1,15 +1,39 @@
 //! Reads JSON as the author's types, and says what does not fit by its place, without its value.
 
-use serde::de::{DeserializeOwned, Deserializer};
+mod culprit;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use self::culprit::culprit;
 
 /// The author's value. The message names the place where the JSON does not fit, and repeats no value.
-pub(crate) fn from_json<'de, T: DeserializeOwned>(
-    json: impl Deserializer<'de, Error = serde_json::Error>,
-) -> Result<T, String> {
-    serde_path_to_error::deserialize(json).map_err(|error| {
-        let (at, what) = (error.path().to_string(), without_values(error.inner()));
-        if at == "." { what } else { format!("{at}: {what}") }
+pub(crate) fn from_json<T: DeserializeOwned>(json: &Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(json).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
+        let what = without_values(error.inner());
+        let place = Some(error.path().to_string()).filter(|place| place != ".");
+        // At a scalar the place is complete. Else serde may have read a copy, whose places it does not know.
+        let complete = if is_scalar_at(json, error.path()) {
+            None
+        } else {
+            culprit::<T>(json, &error.inner().to_string())
+        };
+        match complete.or(place) {
+            Some(place) => format!("{place}: {what}"),
+            None => what,
+        }
     })
+}
+
+fn is_scalar_at(json: &Value, path: &Path) -> bool {
+    let found = path.iter().try_fold(json, |value, segment| match segment {
+        Segment::Seq { index } => value.get(index),
+        Segment::Map { key } => value.get(key),
+        Segment::Enum { variant } => value.get(variant),
+        Segment::Unknown => None,
+    });
+    found.is_some_and(|value| !value.is_array() && !value.is_object())
 }
 
 /// What a JSON error says without the value it is about: it may be a secret, and the text goes to the log and to the
@@ -19,8 +43,13 @@ pub(crate) fn without_values(error: &serde_json::Error) -> String {
     for beginning in ["invalid type:", "invalid value:", "unknown variant"] {
         let Some(rest) = text.strip_prefix(beginning) else { continue };
         // "string \"hunter2\", expected struct Job": the kind is in front of the value, what is expected last.
-        let value = rest.find(['"', '`']).unwrap_or(0);
         let expected = rest.rfind(", expected ").unwrap_or(rest.len());
+        let value = match rest.find(['"', '`']) {
+            Some(value) => value,
+            None if ["map", "sequence", "null"].contains(&rest[..expected].trim()) => expected,
+            // Only an author's own code says something else without quotes: it may be the value.
+            None => 0,
+        };
         return format!("{beginning}{}{}", rest[..value.min(expected)].trim_end(), &rest[expected..]);
     }
     text
@@ -28,6 +57,8 @@ pub(crate) fn without_values(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use serde::Deserialize;
     use serde_json::json;
 
@@ -42,6 +73,91 @@ mod tests {
     #[derive(Deserialize)]
     enum State {
         Done,
+    }
+
+    #[test]
+    fn an_error_out_of_a_copy_is_said_by_its_place() {
+        /// An even number.
+        #[derive(Debug)]
+        struct Even;
+
+        impl<'de> Deserialize<'de> for Even {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let even = u32::deserialize(deserializer)? % 2 == 0;
+                if even { Ok(Self) } else { Err(serde::de::Error::custom("must be even")) }
+            }
+        }
+
+        #[derive(Debug, Deserialize)]
+        #[serde(tag = "op")]
+        #[allow(dead_code, reason = "read only")]
+        enum Rule {
+            Not { of: Vec<Rule> },
+            Is { text: IpAddr, number: Even },
+        }
+
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "read only")]
+        struct Inputs {
+            name: String,
+            #[serde(flatten)]
+            flat: Flat,
+            #[serde(flatten)]
+            other: Option<Rule>,
+        }
+
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "read only")]
+        struct Flat {
+            rules: Vec<Rule>,
+            even: Even,
+            #[serde(default)]
+            spans: Vec<Span>,
+        }
+
+        #[derive(Debug, Deserialize)]
+        #[serde(try_from = "Unchecked")]
+        struct Span;
+
+        #[derive(Deserialize)]
+        struct Unchecked {
+            from: u8,
+            until: u8,
+        }
+
+        impl TryFrom<Unchecked> for Span {
+            type Error = &'static str;
+
+            fn try_from(span: Unchecked) -> Result<Self, Self::Error> {
+                if span.from <= span.until { Ok(Self) } else { Err("it ends before it begins") }
+            }
+        }
+
+        let said = |json: Value| from_json::<Inputs>(&json).unwrap_err();
+        let is = |text: &str, number| json!({"text": text, "number": number, "op": "Is"});
+        assert_eq!(said(json!({"even": 1, "rules": [], "name": "n"})), "even: must be even");
+        let rules = json!([is("::1", 2), {"op": "Not", "of": [is("::1", 2), is("::1", 3)]}]);
+        assert_eq!(
+            said(json!({"rules": rules, "even": 2, "name": "n"})),
+            "rules[1].of[1].number: must be even"
+        );
+        let rules = json!([is("::1", 2), is("hunter2", 2)]);
+        assert_eq!(
+            said(json!({"rules": rules, "even": 2, "name": "n"})),
+            "rules[1].text: invalid IP address syntax"
+        );
+        // There is no scalar to name.
+        let span = |from: u8, until: u8| json!({"rules": [], "even": 2, "name": "n", "spans": [{"from": from, "until": until}]});
+        assert_eq!(said(span(2, 1)), "it ends before it begins");
+        assert_eq!(
+            said(json!({"rules": [], "even": 2, "name": "n", "spans": [{"until": 2, "from": -1}]})),
+            "spans[0].from: invalid value: integer, expected u8"
+        );
+        assert_eq!(said(json!({"rules": [], "name": "n"})), "missing field `even`");
+        assert_eq!(
+            said(json!({"rules": {}, "even": 2, "name": "n"})),
+            "invalid type: map, expected a sequence"
+        );
     }
 
     #[test]

@@ -46,6 +46,7 @@
 mod context;
 mod error;
 mod event;
+mod finite;
 mod from_json;
 #[cfg(feature = "http")]
 pub mod http;

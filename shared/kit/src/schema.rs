@@ -14,7 +14,7 @@ mod tests;
 
 pub(crate) use pydantic::present;
 pub use pydantic::title_of;
-pub(crate) use raw::{RawSchema, is_null_type, raw_schema, reference_name};
+pub(crate) use raw::{RawSchema, definition_name, is_null_type, is_number_format, raw_schema};
 
 use bk_plugin_core::JsonObject;
 use schemars::JsonSchema;

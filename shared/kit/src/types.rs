@@ -32,7 +32,7 @@ impl<T: DeserializeOwned + JsonSchema + Send> Inputs for T {
     }
 
     fn read(values: Value) -> Result<Self, String> {
-        from_json(values)
+        from_json(&values)
     }
 }
 

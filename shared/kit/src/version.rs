@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::{PluginContext, StepFacts};
+use crate::finite::not_finite;
 use crate::from_json::from_json;
 use crate::next::Next;
 use crate::plugin::{Meta, Plugin};
@@ -119,10 +120,12 @@ impl<P: Plugin> Typed<P> {
             Ok(inputs) => inputs,
             Err(message) => return StepOutcome::Invalid(message),
         };
-        let data = match checked("context", &self.models.context_inputs, input.context, from_json) {
-            Ok(data) => data,
-            Err(message) => return StepOutcome::Invalid(message),
-        };
+        let data =
+            match checked("context", &self.models.context_inputs, input.context, |values| from_json(&values))
+            {
+                Ok(data) => data,
+                Err(message) => return StepOutcome::Invalid(message),
+            };
         let plugin = match &self.plugin {
             Ok(plugin) => plugin,
             Err(reason) => return StepOutcome::Unexpected(Failure::nowhere(reason)),
@@ -191,14 +194,15 @@ fn storage_from_json<T: DeserializeOwned + Default>(stored: Value) -> Result<T, 
     if stored.is_null() {
         return Ok(T::default());
     }
-    from_json(stored).map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
+    from_json(&stored)
+        .map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
 }
 
 fn outputs_from_json<T: DeserializeOwned>(stored: Value) -> Result<Option<T>, String> {
     if stored.as_object().is_some_and(JsonObject::is_empty) {
         return Ok(None);
     }
-    let outputs = from_json(stored).map(Some);
+    let outputs = from_json(&stored).map(Some);
     outputs.map_err(|said| format!("the stored outputs do not fit the version's Outputs: {said}"))
 }
 
@@ -216,6 +220,12 @@ fn left_by(cx: &impl PluginContext) -> Result<StepState, String> {
 fn to_json<T: Serialize>(what: &str, value: &T) -> Result<Value, String> {
     let json = serde_json::to_value(value)
         .map_err(|error| format!("plugin context json dumps error: {what}: {error}"))?;
+    if let Some(place) = not_finite(value) {
+        let at = if place == "." { String::new() } else { format!("{place}: ") };
+        return Err(format!(
+            "plugin context json dumps error: {what}: {at}NaN and infinity are not JSON numbers"
+        ));
+    }
     if is_deeper_than(&json, DEEPEST) {
         return Err(format!(
             "plugin context json dumps error: {what}: nested deeper than {DEEPEST} levels, which could not be \

@@ -72,7 +72,7 @@ struct DepthOf {
 /// Longest time for which a depth is shown before it is read again.
 const DEPTH_KEPT: Duration = Duration::from_secs(10);
 /// Longest time that a scrape waits for the store.
-const PATIENCE: Duration = Duration::from_secs(3);
+const LONGEST_WAIT_FOR_DEPTH: Duration = Duration::from_secs(3);
 
 impl DepthOf {
     /// Reads and shows the depth, unless it was read within [`DEPTH_KEPT`].
@@ -81,7 +81,8 @@ impl DepthOf {
         if read_at.is_some_and(|at| at.elapsed() < DEPTH_KEPT) {
             return;
         }
-        let asked = tokio::time::timeout(PATIENCE, self.store.queue_depth(SystemClock.now())).await;
+        let asked =
+            tokio::time::timeout(LONGEST_WAIT_FOR_DEPTH, self.store.queue_depth(SystemClock.now())).await;
         tell(&asked.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))));
         *read_at = Some(Instant::now());
     }

@@ -32,7 +32,7 @@ pub struct ServerSettings {
     pub role: Role,
     /// BK_PLUGIN_SHUTDOWN_DELAY: how long callers are still answered after a signal to stop.
     pub shutdown_delay: Duration,
-    /// BK_PLUGIN_CONCURRENCY.
+    /// BK_PLUGIN_CONCURRENCY and BK_PLUGIN_SLOTS_PER_VERSION.
     pub worker: WorkerOptions,
     /// BK_PLUGIN_LOG: which log lines are written.
     pub log: Targets,
@@ -84,7 +84,12 @@ impl ServerSettings {
         let shared = Settings::read(&mut reader);
         let development = shared.environment.is_development();
         let host = if development { "127.0.0.1" } else { "0.0.0.0" };
-        let worker = WorkerOptions { concurrency: reader.number("BK_PLUGIN_CONCURRENCY", 256, 1..=100_000) };
+        let worker = WorkerOptions {
+            concurrency: reader.number("BK_PLUGIN_CONCURRENCY", 256, 1..=100_000),
+            guaranteed: reader
+                .text("BK_PLUGIN_SLOTS_PER_VERSION")
+                .map(|_| reader.number("BK_PLUGIN_SLOTS_PER_VERSION", 1, 1..=100_000)),
+        };
         let settings = Self {
             host: reader.text("BK_PLUGIN_HOST").unwrap_or_else(|| host.to_owned()),
             port: reader.number("PORT", 8000, 0..=u16::MAX),

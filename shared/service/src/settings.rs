@@ -163,13 +163,13 @@ enum Auth {
     Gateway,
     ApiKey,
     Iam,
-    Nobody,
+    None,
 }
 
 fn admission(reader: &mut Reader<'_>, environment: Environment, gateway_name: &str) -> Admission {
-    let default = if environment.is_development() { Auth::Nobody } else { Auth::Gateway };
+    let default = if environment.is_development() { Auth::None } else { Auth::Gateway };
     let choices =
-        [("gateway", Auth::Gateway), ("api_key", Auth::ApiKey), ("iam", Auth::Iam), ("none", Auth::Nobody)];
+        [("gateway", Auth::Gateway), ("api_key", Auth::ApiKey), ("iam", Auth::Iam), ("none", Auth::None)];
     match reader.one_of("BK_PLUGIN_AUTH", default, &choices) {
         Auth::Gateway => Admission::Gateway(gateway(reader, gateway_name)),
         Auth::ApiKey => match reader.secret("BK_PLUGIN_API_KEY") {
@@ -180,9 +180,9 @@ fn admission(reader: &mut Reader<'_>, environment: Environment, gateway_name: &s
                 Admission::Gateway(None)
             }
         },
-        Auth::Nobody if environment.is_development() => Admission::Development,
+        Auth::None if environment.is_development() => Admission::Development,
         // With iam, AWS has verified callers before they reach the routes.
-        Auth::Iam | Auth::Nobody => Admission::Anyone,
+        Auth::Iam | Auth::None => Admission::Anyone,
     }
 }
 
@@ -252,7 +252,7 @@ fn time_zone(reader: &mut Reader<'_>) -> TimeZone {
     protocol::time_zone(reader.text("TZ").as_deref()).unwrap_or_else(|unknown| {
         reader.wrong(
             "TZ",
-            format!("{:?} is no time zone; write one such as Asia/Shanghai or UTC", unknown.name),
+            format!("{:?} is not a valid time zone; write one such as Asia/Shanghai or UTC", unknown.name),
         );
         TimeZone::UTC
     })

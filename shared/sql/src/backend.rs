@@ -21,6 +21,12 @@ pub(crate) trait Backend: Send + Sync + 'static {
         trace_id: &TraceId,
     ) -> impl Future<Output = Result<Option<StoredRecord>, StoreError>> + Send;
 
+    /// The plugin version of an invocation; empty in a stub.
+    fn version_of(
+        &self,
+        trace_id: &TraceId,
+    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
     /// How many messages there are at `now`.
     fn queue_depth(&self, now: Timestamp) -> impl Future<Output = Result<QueueDepth, StoreError>> + Send;
 

@@ -19,9 +19,22 @@ impl Client {
 
     /// Sends a request and waits until the writer has committed it.
     pub(crate) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
-        let (reply, answered) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        self.begin(request).await?.await.map_err(|_| closed())?
+    }
+
+    /// Sends a request. Its reply is waited for elsewhere.
+    pub(crate) async fn begin<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(request(reply)).await?;
+        Ok(answer)
+    }
+
+    /// Sends a request that has no reply.
+    pub(crate) async fn tell(&self, request: Request) -> Result<(), StoreError> {
+        self.requests.send(request).await.map_err(|_| closed())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

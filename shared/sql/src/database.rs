@@ -1,6 +1,7 @@
 //! What the writer asks of a database.
 
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::Selection;
 use bk_plugin_core::store_error::StoreError;
 
 use crate::change::{Change, ChangeAnswer};
@@ -12,19 +13,27 @@ pub(crate) const MOST_REQUESTS: usize = 512;
 
 /// A database with one connection that writes.
 pub(crate) trait Database: Send + 'static {
-    /// When the next look for messages is worthwhile, by what this process knows; `None`: there are no messages.
-    fn next_look(&self) -> Option<Timestamp>;
+    /// When the next look for messages of a selection is worthwhile, by what this process knows; `None`: there are none.
+    fn next_look(&self, selection: &Selection) -> Option<Timestamp>;
 
-    /// Makes a batch in one transaction at `now`. `wanted`: messages that receivers wait for.
+    /// Makes a batch in one transaction at `now`. `wanted`: what receivers wait for.
     fn transact(
         &mut self,
         batch: &Batch,
-        wanted: usize,
+        wanted: &[Wanted],
         now: Timestamp,
     ) -> impl Future<Output = Result<Done, Failure>> + Send;
 
     /// Closes the connection, on which nothing is under way.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Messages that receivers wait for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) selection: Selection,
+    /// How many, of all receivers that take this selection.
+    pub(crate) count: usize,
 }
 
 /// The requests of one transaction, by kind. The callers asked concurrently, so any order of their requests is
@@ -43,7 +52,8 @@ pub(crate) struct Batch {
 pub(crate) struct Done {
     pub(crate) expired: Vec<u64>,
     pub(crate) changes: Vec<Result<ChangeAnswer, StoreError>>,
-    pub(crate) received: Vec<MessageRow>,
+    /// Of each selection that was wanted.
+    pub(crate) received: Vec<Vec<MessageRow>>,
 }
 
 /// Why a batch failed. Nothing of it was written, or, if the COMMIT failed, all of it may have been.

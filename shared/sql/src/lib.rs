@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 mod backend;
+mod by_selection;
 mod change;
 mod client;
 mod database;

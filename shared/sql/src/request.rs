@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::message_group::MessageGroup;
+use bk_plugin_core::queue::{MessageKind, Selection};
 use tokio::sync::oneshot;
 
 use crate::change::Change;
@@ -15,6 +17,7 @@ pub(crate) enum Request {
     Delete(DeleteMessage),
     MoveToDeadLetters(MoveToDeadLetters),
     Receive(ReceiveMessages),
+    EndWait(ReceiverId),
     DeleteExpired(DeleteExpired),
     Close(oneshot::Sender<()>),
 }
@@ -28,6 +31,7 @@ impl Request {
             Self::Delete(_)
             | Self::MoveToDeadLetters(_)
             | Self::Receive(_)
+            | Self::EndWait(_)
             | Self::DeleteExpired(_)
             | Self::Close(_) => 0,
         }
@@ -35,7 +39,10 @@ impl Request {
 }
 
 /// Stores a message.
+#[derive(Debug)]
 pub(crate) struct SendMessage {
+    pub(crate) kind: MessageKind,
+    pub(crate) group: Option<MessageGroup>,
     pub(crate) body: String,
     pub(crate) due_at: Timestamp,
     pub(crate) reply: Reply<()>,
@@ -54,9 +61,34 @@ pub(crate) struct MoveToDeadLetters {
     pub(crate) reply: Reply<()>,
 }
 
-/// Receives up to `max` messages; waits up to `wait` for the first.
+impl SendMessage {
+    /// Its kind as the column has it.
+    pub(crate) fn kind_number(&self) -> i64 {
+        match self.kind {
+            MessageKind::WakeUp => 0,
+            MessageKind::Finish => 1,
+        }
+    }
+
+    /// Its group as the column has it.
+    pub(crate) fn group_text(&self) -> Option<&str> {
+        self.group.as_ref().map(MessageGroup::as_str)
+    }
+
+    pub(crate) fn is_in(&self, selection: &Selection) -> bool {
+        selection.takes(self.kind, self.group.as_ref())
+    }
+}
+
+/// Names a receiver, so that its wait can be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReceiverId(pub(crate) u64);
+
+/// Receives up to `max` messages of a selection; waits up to `wait` for the first.
 pub(crate) struct ReceiveMessages {
+    pub(crate) id: ReceiverId,
     pub(crate) max: usize,
+    pub(crate) selection: Selection,
     pub(crate) wait: Duration,
     pub(crate) reply: Reply<Vec<MessageRow>>,
 }

@@ -5,6 +5,7 @@ mod table;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use bk_plugin_core::clock::{Clock, Timestamp};
@@ -21,11 +22,12 @@ pub struct SqlStore<B> {
     writer: Client,
     clock: Arc<dyn Clock>,
     backend: B,
+    next_receiver: AtomicU64,
 }
 
 impl<B> SqlStore<B> {
     pub(crate) fn new(writer: Client, clock: Arc<dyn Clock>, backend: B) -> Self {
-        Self { writer, clock, backend }
+        Self { writer, clock, backend, next_receiver: AtomicU64::new(0) }
     }
 
     pub(crate) fn backend(&self) -> &B {

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use bk_plugin_core::clock::{Clock, Timestamp};
+use bk_plugin_core::queue::Selection;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Client;
-use crate::database::{Batch, Database, Done, Failure, MOST_REQUESTS};
+use crate::database::{Batch, Database, Done, Failure, MOST_REQUESTS, Wanted};
 use crate::message::MessageRow;
 use crate::reply::Reply;
-use crate::request::{ReceiveMessages, Request};
+use crate::request::{ReceiveMessages, ReceiverId, Request};
 use crate::store_error::store_error;
 
 /// Bytes that fill a transaction: no further request is taken then.
@@ -21,7 +22,9 @@ const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 /// A receiver that waits for a message.
 struct Parked {
+    id: ReceiverId,
     max: usize,
+    selection: Selection,
     until: Timestamp,
     reply: Reply<Vec<MessageRow>>,
 }
@@ -88,8 +91,8 @@ impl<D: Database> Writer<D> {
     }
 
     fn wake_at(&self) -> Option<Timestamp> {
-        let first_late = self.parked.iter().map(|parked| parked.until).min()?;
-        Some(self.database.next_look().map_or(first_late, |look| look.min(first_late)))
+        let looks = self.parked.iter().filter_map(|parked| self.database.next_look(&parked.selection));
+        self.parked.iter().map(|parked| parked.until).chain(looks).min()
     }
 
     /// Takes the requests for one transaction.
@@ -107,10 +110,11 @@ impl<D: Database> Writer<D> {
                 Request::Delete(delete) => batch.deletes.push(delete),
                 Request::MoveToDeadLetters(dead_letter) => batch.dead_letters.push(dead_letter),
                 Request::DeleteExpired(expiry) => batch.expiries.push(expiry),
-                Request::Receive(ReceiveMessages { max, wait, reply }) => {
+                Request::Receive(ReceiveMessages { id, max, selection, wait, reply }) => {
                     let until = self.clock.now() + wait;
-                    self.parked.push(Parked { max, until, reply });
+                    self.parked.push(Parked { id, max, selection, until, reply });
                 }
+                Request::EndWait(id) => self.answer_with_nothing(|parked| parked.id == id),
                 Request::Close(closed) => {
                     // The requests that are in the channel are still made.
                     self.requests.close();
@@ -124,33 +128,33 @@ impl<D: Database> Writer<D> {
     async fn process(&mut self, batch: Batch) {
         // No message is hidden for a receiver that has gone.
         self.parked.retain(|parked| !parked.reply.is_closed());
-        let wanted = self.parked.iter().map(|parked| parked.max).sum();
-        match self.transact(&batch, wanted).await {
-            Ok(done) => self.reply(batch, done),
-            Err(Failure::Statement(error)) if batch.len() + usize::from(wanted > 0) > 1 => {
+        let wanted = self.wanted(&batch);
+        match self.transact(&batch, &wanted).await {
+            Ok(done) => self.reply(batch, &wanted, done),
+            Err(Failure::Statement(error)) if batch.len() + wanted.len() > 1 => {
                 tracing::warn!(%error, jobs = batch.len(), "a transaction of several jobs failed; each is tried alone");
                 self.process_singly(batch, wanted).await;
             }
-            Err(Failure::Statement(error) | Failure::Transaction(error)) => self.fail(batch, wanted, error),
+            Err(Failure::Statement(error) | Failure::Transaction(error)) => self.fail(batch, &wanted, error),
         }
     }
 
     /// Makes one request after the other. Once the database accepts no transaction, the rest fails at once, so
     /// that its callers do not wait in vain.
-    async fn process_singly(&mut self, batch: Batch, wanted: usize) {
-        let receive = std::iter::once((Batch::default(), wanted));
+    async fn process_singly(&mut self, batch: Batch, wanted: Vec<Wanted>) {
+        let receives = wanted.into_iter().map(|wanted| (Batch::default(), vec![wanted]));
         let mut away = None;
-        for (single, wanted) in batch.into_singles().map(|single| (single, 0)).chain(receive) {
+        for (single, wanted) in batch.into_singles().map(|single| (single, Vec::new())).chain(receives) {
             if let Some(error) = &away {
-                self.fail_for(single, wanted, error);
+                self.fail_for(single, &wanted, error);
                 continue;
             }
-            match self.transact(&single, wanted).await {
-                Ok(done) => self.reply(single, done),
-                Err(Failure::Statement(error)) => self.fail(single, wanted, error),
+            match self.transact(&single, &wanted).await {
+                Ok(done) => self.reply(single, &wanted, done),
+                Err(Failure::Statement(error)) => self.fail(single, &wanted, error),
                 Err(Failure::Transaction(error)) => {
                     let error = Arc::new(error);
-                    self.fail_for(single, wanted, &error);
+                    self.fail_for(single, &wanted, &error);
                     away = Some(error);
                 }
             }
@@ -158,18 +162,34 @@ impl<D: Database> Writer<D> {
     }
 
     /// Makes a batch in one transaction, if there is anything to do.
-    async fn transact(&mut self, batch: &Batch, wanted: usize) -> Result<Done, Failure> {
-        let now = self.clock.now();
-        let look_at = batch.sends.iter().map(|send| send.due_at).chain(self.database.next_look()).min();
-        let wanted = if look_at.is_some_and(|look_at| look_at <= now) { wanted } else { 0 };
-        if batch.len() + wanted == 0 {
+    async fn transact(&mut self, batch: &Batch, wanted: &[Wanted]) -> Result<Done, Failure> {
+        if batch.len() + wanted.len() == 0 {
             return Ok(Done::default());
         }
-        self.database.transact(batch, wanted, now).await
+        self.database.transact(batch, wanted, self.clock.now()).await
     }
 
-    fn reply(&mut self, batch: Batch, done: Done) {
-        self.hand_out(done.received);
+    /// What the parked receivers wait for, as far as a look for it is worthwhile now.
+    fn wanted(&self, batch: &Batch) -> Vec<Wanted> {
+        let mut wanted = Vec::<Wanted>::new();
+        for Parked { selection, max, .. } in &self.parked {
+            match wanted.iter_mut().find(|wanted| wanted.selection == *selection) {
+                Some(same) => same.count += max,
+                None => wanted.push(Wanted { selection: selection.clone(), count: *max }),
+            }
+        }
+        let now = self.clock.now();
+        wanted.retain(|Wanted { selection, .. }| {
+            let sent = batch.sends.iter().filter(|send| send.is_in(selection)).map(|send| send.due_at);
+            sent.chain(self.database.next_look(selection)).any(|look_at| look_at <= now)
+        });
+        wanted
+    }
+
+    fn reply(&mut self, batch: Batch, wanted: &[Wanted], done: Done) {
+        for (wanted, received) in wanted.iter().zip(done.received) {
+            self.hand_out(&wanted.selection, received);
+        }
         // A caller that has stopped waiting is no error.
         for (change, answer) in batch.changes.into_iter().zip(done.changes) {
             change.reply.send(answer).ok();
@@ -183,11 +203,13 @@ impl<D: Database> Writer<D> {
         sent.chain(deleted).chain(moved).for_each(|reply| drop(reply.send(Ok(()))));
     }
 
-    /// Gives messages to the parked receivers, first come, first served.
-    fn hand_out(&mut self, received: Vec<MessageRow>) {
+    /// Gives messages to the receivers that are parked for them, first come, first served.
+    fn hand_out(&mut self, selection: &Selection, received: Vec<MessageRow>) {
         let mut received = received.into_iter().peekable();
-        while received.peek().is_some() && !self.parked.is_empty() {
-            let parked = self.parked.remove(0);
+        while received.peek().is_some()
+            && let Some(first) = self.parked.iter().position(|parked| parked.selection == *selection)
+        {
+            let parked = self.parked.remove(first);
             parked.reply.send(Ok(received.by_ref().take(parked.max).collect())).ok();
         }
     }
@@ -197,20 +219,26 @@ impl<D: Database> Writer<D> {
             return;
         }
         let now = self.clock.now();
-        for late in self.parked.extract_if(.., |parked| parked.until <= now) {
-            late.reply.send(Ok(Vec::new())).ok();
+        self.answer_with_nothing(|parked| parked.until <= now);
+    }
+
+    fn answer_with_nothing(&mut self, whom: impl Fn(&Parked) -> bool) {
+        for parked in self.parked.extract_if(.., |parked| whom(parked)) {
+            parked.reply.send(Ok(Vec::new())).ok();
         }
     }
 
-    fn fail(&mut self, batch: Batch, wanted: usize, error: sqlx::Error) {
+    fn fail(&mut self, batch: Batch, wanted: &[Wanted], error: sqlx::Error) {
         tracing::error!(%error, "the database did not take a change");
         self.fail_for(batch, wanted, &Arc::new(error));
     }
 
-    fn fail_for(&mut self, batch: Batch, wanted: usize, error: &Arc<sqlx::Error>) {
+    fn fail_for(&mut self, batch: Batch, wanted: &[Wanted], error: &Arc<sqlx::Error>) {
         let failed = || store_error(error.clone());
-        if wanted > 0 {
-            self.parked.drain(..).for_each(|parked| drop(parked.reply.send(Err(failed()))));
+        let was_wanted =
+            |parked: &mut Parked| wanted.iter().any(|wanted| wanted.selection == parked.selection);
+        for parked in self.parked.extract_if(.., was_wanted) {
+            parked.reply.send(Err(failed())).ok();
         }
         batch.changes.into_iter().for_each(|change| drop(change.reply.send(Err(failed()))));
         batch.expiries.into_iter().for_each(|expiry| drop(expiry.reply.send(Err(failed()))));

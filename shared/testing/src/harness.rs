@@ -84,7 +84,7 @@ impl Harness {
     }
 
     /// A harness around one version.
-    #[allow(clippy::missing_panics_doc, reason = "without own keys there is none to be wrong")]
+    #[allow(clippy::missing_panics_doc, reason = "no key is given, so none can be wrong")]
     pub fn new<P: Plugin>(plugin: P) -> Result<Self, ProjectErrors> {
         install_tls();
         let registry = Project::new("").version(plugin).build()?;

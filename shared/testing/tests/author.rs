@@ -122,3 +122,34 @@ async fn callbacks_have_names() {
     assert_eq!(run.state(), State::Success, "the URL of the first step is as good as the later one");
     assert_eq!(run.outputs()["called"], json!(["first", "second"]));
 }
+
+/// Leaves the ratio of two numbers.
+struct Ratio;
+
+#[derive(Default, Serialize, Deserialize)]
+struct Ratios {
+    known: Vec<Option<f64>>,
+}
+
+impl Plugin for Ratio {
+    const META: Meta = Meta::version("1.0.0");
+    type Inputs = JsonObject;
+    type Context = Context<Empty, Ratios>;
+
+    async fn execute(&self, inputs: JsonObject, cx: &mut Self::Context) -> Result<Next> {
+        let number = |name| inputs.get(name).and_then(Value::as_f64).unwrap_or_default();
+        cx.storage.known.push(Some(number("of") / number("by")));
+        Ok(Next::poll(secs(1)))
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_json_has_not_is_said_at_the_step_that_left_it() {
+    let invoke =
+        async |by: u8| Harness::new(Ratio).unwrap().invoke(json!({"of": 1, "by": by}), Empty {}).await;
+    assert_eq!(invoke(2).await.state(), State::Poll);
+    let failed = invoke(0).await;
+    assert_eq!(failed.state(), State::Fail);
+    let said = "plugin context json dumps error: storage: known[0]: NaN and infinity are not JSON numbers";
+    assert!(failed.err().ends_with(said), "{}", failed.err());
+}

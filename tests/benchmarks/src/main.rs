@@ -7,6 +7,7 @@
 
 mod bare;
 mod echo;
+mod inputs;
 mod lambda;
 mod load;
 mod polling;
@@ -20,9 +21,17 @@ fn main() -> Result<(), Failure> {
     if std::env::args().nth(1).as_deref() == Some("bare") {
         return runtime.block_on(bare::serve());
     }
+    if std::env::args().nth(1).as_deref() == Some("polling") {
+        println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
+        return runtime.block_on(polling::throughput());
+    }
     if std::env::args().nth(1).as_deref() == Some("lambda") {
         println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
         return runtime.block_on(lambda::run());
+    }
+    if std::env::args().nth(1).as_deref() == Some("inputs") {
+        println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());
+        return inputs::run();
     }
     runtime.block_on(async {
         println!("{} cores, {}", std::thread::available_parallelism()?, process::revision());

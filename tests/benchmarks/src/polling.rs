@@ -32,7 +32,9 @@ pub(crate) async fn throughput() -> Result<(), Failure> {
 async fn throughput_of(server: &Server, store: &str, goal: &str) -> Result<(), Failure> {
     let (invocations, times) = (2000, 20);
     println!("\n== polling, interval 0: {invocations} invocations of {} steps on {store}", times + 1);
+    let cpu_before = server.cpu_time();
     let ticks = finished(server, invocations, 0, times).await?;
+    let cpu_after = server.cpu_time();
     let all = || ticks.iter().flatten();
     let first = all().copied().fold(f64::INFINITY, f64::min);
     let last = all().copied().fold(0.0, f64::max);
@@ -43,6 +45,12 @@ async fn throughput_of(server: &Server, store: &str, goal: &str) -> Result<(), F
         steps / (last - first),
         last - first
     );
+    if let (Some(before), Some(after)) = (cpu_before, cpu_after) {
+        let micros = (after - before).as_secs_f64() * 1e6 / steps;
+        println!(
+            "{micros:.0} µs of processor time for each step, invocations and answers of `schedule` included"
+        );
+    }
     println!("resident memory under this load: {}", server.memory("VmHWM"));
     Ok(())
 }

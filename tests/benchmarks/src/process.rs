@@ -75,6 +75,16 @@ impl Server {
         Err("the server did not answer within 10 s".into())
     }
 
+    /// The processor time that the process has used so far, in all its threads.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // Fields 14 and 15, user and system time, in hundredths of a second. The second field is a name in brackets.
+        let mut times = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+        let user: u64 = times.next()?.parse().ok()?;
+        let system: u64 = times.next()?.parse().ok()?;
+        Some(Duration::from_millis((user + system) * 10))
+    }
+
     /// A line of `/proc/<pid>/status` in MiB: `VmRSS` is the memory in use now, `VmHWM` the highest so far.
     pub(crate) fn memory(&self, line: &str) -> String {
         let read = || -> Option<String> {

@@ -2,11 +2,12 @@
 //!
 //! A store plugs in with a [`TableStore`], a [`QueueStore`] or both, and registers the cases in a file of
 //! its own with `contract::table_cases!(MyStore)` and `contract::queue_cases!(MyStore)`, so that a failure names
-//! the store and the case; `tests/memory.rs` is such a file.
+//! the store and the case; `tests/memory.rs` is such a file. A queue that selects by message group also registers
+//! `contract::group_cases!(MyStore)`.
 //!
-//! [`table`] and [`queue`] hold the cases. [`concurrency`] has many clients change one record at the same
-//! time. [`checker`] then says whether the store could have given the same answers to the same calls made one
-//! at a time, by the rules in [`specification`].
+//! [`table`], [`queue`] and [`groups`] hold the cases. [`concurrency`] has many clients change one record at the same
+//! time. [`checker`] then says whether the store could have given the same answers to the same calls made one at a
+//! time, by the rules in [`specification`].
 #![allow(clippy::unwrap_used, reason = "a case that panics has failed, which is what is wanted")]
 #![allow(clippy::missing_panics_doc, reason = "every case panics when it fails")]
 #![allow(clippy::needless_pass_by_value, reason = "checks read better around the call they check")]
@@ -14,6 +15,7 @@
 
 pub mod checker;
 pub mod concurrency;
+pub mod groups;
 pub mod queue;
 pub mod sample;
 pub mod specification;
@@ -41,6 +43,11 @@ pub trait TableStore: Send + Sync {
     /// The largest record the store takes, in bytes. Cases stay more than a tenth away from it, because
     /// stores count differently and may compress. A small limit makes the cases fast.
     fn largest_record(&self) -> usize;
+
+    /// Whether it tells the group of an invocation's wake-ups.
+    fn tells_groups(&self) -> bool {
+        true
+    }
 
     /// Deletes every record that may be deleted at `now`. Returns `false` if the store has no way to do so;
     /// the cases about expiry then check nothing.
@@ -114,7 +121,16 @@ mod tests {
         };
         let (table, queue) = (include_str!("table.rs"), include_str!("queue.rs"));
         let concurrency = include_str!("concurrency.rs");
-        assert_eq!(registered(table, "table"), defined(table, "TableStore"));
+        let cases_of_table = concat!(
+            include_str!("table/reading.rs"),
+            include_str!("table/create.rs"),
+            include_str!("table/claim.rs"),
+            include_str!("table/commit.rs"),
+            include_str!("table/append.rs"),
+            include_str!("table/size.rs"),
+            include_str!("table/expiry.rs"),
+        );
+        assert_eq!(registered(table, "table"), defined(cases_of_table, "TableStore"));
         assert_eq!(registered(queue, "queue"), defined(queue, "QueueStore"));
         assert_eq!(registered(table, "concurrency"), defined(concurrency, "TableStore"));
     }

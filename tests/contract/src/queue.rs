@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bk_plugin_core::ids::{Receipt, TraceId};
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::queue::{Delivery, Finish, Message, Queue, WakeUp};
 use bk_plugin_core::trace_context::TraceContext;
 use tokio::task::JoinHandle;
@@ -95,13 +96,22 @@ pub async fn messages_read_back_as_they_were_sent(store: &dyn QueueStore) {
         receipt: Some(Receipt::random()),
         put_backs: u32::MAX,
         crashes: 1,
+        group: Some(MessageGroup::of_version("1.2.0-rc.1")),
         trace: TraceContext {
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             ..TraceContext::default()
         },
     };
-    let plain = WakeUp { receipt: None, put_backs: 0, trace: TraceContext::default(), ..wake_up.clone() };
-    for sent in [Message::WakeUp(wake_up), Message::WakeUp(plain), message(3)] {
+    let plain = WakeUp {
+        receipt: None,
+        put_backs: 0,
+        group: None,
+        trace: TraceContext::default(),
+        ..wake_up.clone()
+    };
+    let group = Some(MessageGroup::of_finish_callbacks_to("https://sops.example.com/finished/"));
+    let finish = Finish { attempt: 3, group, ..Finish::first(TraceId::random()) };
+    for sent in [Message::WakeUp(wake_up), Message::WakeUp(plain), message(3), Message::Finish(finish)] {
         queue.send(&sent, NOW).await.unwrap();
         let delivery = one(receive(&*queue).await);
         assert_eq!((&delivery.message, delivery.receive_count), (&sent, 1));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// The longest wait for a state that comes without a request. It is long because the emulator runs one event
 /// at a time.
-const PATIENCE: Duration = Duration::from_mins(3);
+const LONGEST_WAIT: Duration = Duration::from_mins(3);
 
 /// Calls the plugin.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl Plugin {
                 return Ok(data);
             }
             let is_over = data["state"] == 4 || data["state"] == 5;
-            if is_over || began.elapsed() > PATIENCE {
+            if is_over || began.elapsed() > LONGEST_WAIT {
                 return Err(format!("not in state {state}, or not as it should be: {data}"));
             }
             tokio::time::sleep(Duration::from_millis(500)).await;

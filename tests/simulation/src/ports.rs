@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::{LeaseToken, TraceId};
-use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::record::{FinishCallback, Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -520,7 +520,7 @@ impl Queue for Ports {
         self.send_now(message, delay).await
     }
 
-    async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Delivery>, StoreError> {
+    async fn receive_selected(&self, _: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
         Ok(self.receive_one().await?.into_iter().collect())
     }
 

@@ -40,6 +40,11 @@ impl TableStore for OverTheWire {
     fn largest_record(&self) -> usize {
         LARGEST_ITEM
     }
+
+    /// That would be one more request for each callback.
+    fn tells_groups(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]

@@ -93,7 +93,7 @@ async fn queue_and_store_are_shown() {
         assert!(shown.value(QUEUE_DEPTH, &[("state", state)]).is_some(), "{state}");
     }
     assert_eq!(shown.value(DEAD_LETTERS, &[]), Some(0.0));
-    assert_eq!(shown.value(&format!("{WAKE_UP_LATENESS}_count"), &[]), Some(1.0));
+    assert_eq!(shown.value(&format!("{WAKE_UP_LATENESS}_count"), &[("version", "1.1.0")]), Some(1.0));
     for operation in ["create", "claim", "commit", "send"] {
         let count = shown.value(&format!("{STORE_TIME}_count"), &[("operation", operation)]);
         assert!(count.is_some_and(|count| count > 0.0), "{operation}");

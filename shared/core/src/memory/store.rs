@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{LeaseToken, TraceId};
-use crate::queue::{Delivery, Message, Queue};
+use crate::message_group::MessageGroup;
+use crate::queue::{Delivery, Message, Queue, Receive, Selection};
 use crate::record::{Lease, Record, State};
 use crate::store_error::StoreError;
 use crate::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -34,6 +35,12 @@ struct Stored {
     message: Message,
     visible_at: Timestamp,
     receive_count: u32,
+}
+
+impl Stored {
+    fn is_in(&self, selection: &Selection) -> bool {
+        selection.takes(self.message.kind(), self.message.group())
+    }
 }
 
 impl MemoryStore {
@@ -70,10 +77,11 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hides and returns up to `max` messages that are due; and when the next one becomes visible.
-    fn take(&self, max: usize, now: Timestamp) -> (Vec<Delivery>, Option<Timestamp>) {
+    /// Hides and returns up to `max` selected messages that are due; and when the next one becomes visible.
+    fn take(&self, max: usize, selection: &Selection, now: Timestamp) -> (Vec<Delivery>, Option<Timestamp>) {
         let mut store = self.lock();
-        let due = store.messages.iter_mut().filter(|(_, stored)| stored.visible_at <= now).take(max);
+        let selected = store.messages.iter_mut().filter(|(_, stored)| stored.is_in(selection));
+        let due = selected.filter(|(_, stored)| stored.visible_at <= now).take(max);
         let deliveries = due
             .map(|(id, stored)| {
                 stored.receive_count += 1;
@@ -85,7 +93,8 @@ impl MemoryStore {
                 }
             })
             .collect();
-        (deliveries, store.messages.values().map(|stored| stored.visible_at).min())
+        let selected = store.messages.values().filter(|stored| stored.is_in(selection));
+        (deliveries, selected.map(|stored| stored.visible_at).min())
     }
 
     fn check_size(&self, record: &Record) -> Result<(), StoreError> {
@@ -220,6 +229,10 @@ impl Table for MemoryStore {
         Ok(refused(self.lock().records.get(trace_id)))
     }
 
+    async fn group_of(&self, trace_id: &TraceId) -> Option<MessageGroup> {
+        self.lock().records.get(trace_id).and_then(Record::group)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -237,19 +250,20 @@ impl Queue for MemoryStore {
         Ok(())
     }
 
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        let until = self.clock.now() + wait;
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
+        let until = self.clock.now() + receive.wait;
         loop {
             // Subscribed before looking, so that no message sent meanwhile is missed.
             let sent = self.sent.notified();
             let now = self.clock.now();
-            let (deliveries, next_due) = self.take(max, now);
+            let (deliveries, next_due) = self.take(receive.max, &receive.selection, now);
             if !deliveries.is_empty() || now >= until {
                 return Ok(deliveries);
             }
             let wake_at = next_due.map_or(until, |due| due.min(until));
             tokio::select! {
                 () = sent => {}
+                () = receive.ended() => return Ok(Vec::new()),
                 () = self.clock.sleep(wake_at.since(now)) => {}
             }
         }

@@ -48,7 +48,8 @@ impl EngineCall<'_> {
         now: Timestamp,
     ) -> Result<TraceId, CallbackError> {
         let (trace_id, receipt, until) = (opened.trace_id, Receipt::random(), self.retry_deadline());
-        let wake_up = WakeUp::for_callback(trace_id.clone(), receipt.clone(), now);
+        let group = self.table().group_of(&trace_id).await;
+        let wake_up = WakeUp { group, ..WakeUp::for_callback(trace_id.clone(), receipt.clone(), now) };
         let append = Append {
             entry: InboxEntry { receipt, callback_id: opened.callback_id, data },
             // The record may be missing only while the step that prepared this callback is being written, and that

@@ -151,8 +151,8 @@ impl EngineCall<'_> {
         due_at: Timestamp,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let (trace_id, steps) = (record.trace_id.clone(), record.invoke_count);
-        self.send_wake_up(WakeUp::for_step(trace_id, steps, due_at), until).await
+        let wake_up = WakeUp::for_step(record.trace_id.clone(), record.invoke_count, due_at);
+        self.send_wake_up(WakeUp { group: record.group(), ..wake_up }, until).await
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::queue::{Finish, Message, WakeUp};
 use bk_plugin_core::record::{Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
@@ -26,7 +27,7 @@ impl EngineCall<'_> {
             Claim::Granted(record) => record,
             Claim::Refused(record) => return self.on_claim_refused(wake_up, record.as_deref(), now).await,
         };
-        begun_late(now.since(wake_up.due_at));
+        begun_late(&record.plugin_version, now.since(wake_up.due_at));
         self.context.enter_invocation(&record.trace);
         let ended = self.run_claimed(&mut record).await;
         self.send_and_commit(wake_up, ended, &record, &lease).await
@@ -118,12 +119,15 @@ impl EngineCall<'_> {
         lease: &Lease,
     ) -> Result<(), StoreError> {
         let wake_up = WakeUp::for_step(record.trace_id.clone(), commit.invoke_count, due_at);
+        let wake_up = WakeUp { group: record.group(), ..wake_up };
         self.send_wake_up(wake_up, self.retry_deadline_under(lease)).await
     }
 
     async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
+        let to = record.finish_callback.as_ref();
+        let group = to.map(|to| MessageGroup::of_finish_callbacks_to(&to.url));
         let trace = self.context.trace.clone();
-        let message = Message::Finish(Finish { trace, ..Finish::first(record.trace_id.clone()) });
+        let message = Message::Finish(Finish { group, trace, ..Finish::first(record.trace_id.clone()) });
         self.retry_until(self.retry_deadline(), || self.queue().send(&message, Duration::ZERO)).await
     }
 

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use bk_plugin_core::JsonObject;
 use serde_json::{Value, json};
 
-use super::raw::{RawSchema, is_null_type, reference_name, width};
+use super::raw::{
+    DEFINITIONS, RawSchema, definition_name, is_null_type, is_number_format, reference_name, width,
+};
 
 /// The order of keys in the reference. A key of the author's own stands where `None` is, after the
 /// constraints; the form's attributes (`ui:component`, ...) come last.
@@ -151,7 +153,7 @@ impl<'s> Presenter<'s> {
     /// Whether a field is of an enum's type or a collection of one.
     fn is_of_enum(&self, schema: &Value) -> bool {
         if let Some(name) = reference_name(schema) {
-            return self.enums.contains(name);
+            return self.enums.contains(&*name);
         }
         if let Some([only]) = schema.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
             return self.is_of_enum(only);
@@ -202,10 +204,10 @@ fn drop_rust_formats(schema: &mut JsonObject) {
     let Some(format) = schema.get("format").and_then(Value::as_str) else {
         return;
     };
-    let bounds = width(format);
-    if bounds.is_none() && format != "double" && format != "float" {
+    if !is_number_format(format) {
         return;
     }
+    let bounds = width(format);
     schema.shift_remove("format");
     if let Some((least, greatest)) = bounds {
         for (key, bound) in [("minimum", least), ("maximum", greatest)] {
@@ -218,7 +220,14 @@ fn drop_rust_formats(schema: &mut JsonObject) {
 
 /// A `$ref` stands alone if nothing else is said about the field, else inside `allOf`: draft 7 ignores
 /// whatever stands beside a `$ref`.
+///
+/// A name in it is written as it is, as by the reference, and not percent-encoded.
 fn tidy_reference(schema: &mut JsonObject) {
+    if let Some(Value::String(reference)) = schema.get_mut("$ref")
+        && let Some(name) = definition_name(reference)
+    {
+        *reference = format!("{DEFINITIONS}{name}");
+    }
     if schema.len() > 1
         && let Some(reference) = schema.shift_remove("$ref")
     {

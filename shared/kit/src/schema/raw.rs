@@ -1,6 +1,10 @@
 //! The schema of a Rust type as `schemars` makes it, in draft 7, a few of its habits evened out.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use bk_plugin_core::JsonObject;
+use percent_encoding::percent_decode_str;
 use schemars::{
     JsonSchema, Schema,
     generate::SchemaSettings,
@@ -10,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::SchemaError;
 
-const DEFINITIONS: &str = "#/definitions/";
+/// What every reference to a definition begins with.
+pub(super) const DEFINITIONS: &str = "#/definitions/";
 
 /// The schema of a type and of the types it refers to, `null` unions and integer widths included.
 #[derive(Debug, Clone)]
@@ -23,10 +28,36 @@ pub(crate) struct RawSchema {
 
 impl RawSchema {
     /// `schema` with the definitions it may refer to, fit to be compiled on its own.
-    pub(crate) fn document(&self, schema: &JsonObject) -> Value {
-        let mut document = schema.clone();
-        document.insert("definitions".to_owned(), Value::Object(self.definitions.clone()));
-        Value::Object(document)
+    pub(crate) fn document(&self, schema: Value) -> Value {
+        let mut document = schema;
+        if let Value::Object(document) = &mut document {
+            document.insert("definitions".to_owned(), Value::Object(self.definitions.clone()));
+        }
+        document
+    }
+
+    /// The definitions that a schema refers to, directly or through others.
+    pub(crate) fn references(&self, schema: &Value) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut left = vec![schema];
+        while let Some(schema) = left.pop() {
+            match schema {
+                Value::Object(object) => left.extend(object.values()),
+                Value::Array(items) => left.extend(items),
+                _ => {}
+            }
+            if let Some(name) = reference_name(schema)
+                && found.insert(name.to_string())
+            {
+                left.extend(self.definitions.get(&*name));
+            }
+        }
+        found
+    }
+
+    /// Whether a definition refers to itself, directly or through others.
+    pub(crate) fn is_recursive(&self, name: &str) -> bool {
+        self.definitions.get(name).is_some_and(|definition| self.references(definition).contains(name))
     }
 }
 
@@ -45,7 +76,7 @@ pub(crate) fn raw_schema<T: JsonSchema>() -> Result<RawSchema, SchemaError> {
     let mut definitions = generator.take_definitions(true);
 
     let mut root = schema.to_value();
-    if let Some(name) = reference_name(&root).map(ToOwned::to_owned) {
+    if let Some(name) = reference_name(&root).map(Cow::into_owned) {
         let definition = definitions.get(&name).cloned().unwrap_or_default();
         if !definitions.values().any(|schema| refers_to(schema, &name)) {
             // `remove` would move the last definition into the gap.
@@ -62,8 +93,14 @@ pub(crate) fn raw_schema<T: JsonSchema>() -> Result<RawSchema, SchemaError> {
 }
 
 /// The definition that a schema's `$ref` names.
-pub(crate) fn reference_name(schema: &Value) -> Option<&str> {
-    schema.get("$ref")?.as_str()?.strip_prefix(DEFINITIONS)
+pub(crate) fn reference_name(schema: &Value) -> Option<Cow<'_, str>> {
+    definition_name(schema.get("$ref")?.as_str()?)
+}
+
+/// The definition that a reference names. A reference is a URI: in it a name such as `输入` is percent-encoded.
+pub(crate) fn definition_name(reference: &str) -> Option<Cow<'_, str>> {
+    let name = percent_decode_str(reference.strip_prefix(DEFINITIONS)?).decode_utf8().ok()?;
+    Some(if name.contains('~') { name.replace("~1", "/").replace("~0", "~").into() } else { name })
 }
 
 /// Whether a schema is `{"type": "null"}`, the second half of an optional `$ref`.
@@ -74,7 +111,8 @@ pub(crate) fn is_null_type(schema: &Value) -> bool {
 fn refers_to(schema: &Value, name: &str) -> bool {
     match schema {
         Value::Object(object) => {
-            reference_name(schema) == Some(name) || object.values().any(|value| refers_to(value, name))
+            reference_name(schema).as_deref() == Some(name)
+                || object.values().any(|value| refers_to(value, name))
         }
         Value::Array(items) => items.iter().any(|item| refers_to(item, name)),
         _ => false,
@@ -142,6 +180,11 @@ impl Transform for BoundIntegers {
         }
         transform_subschemas(self, schema);
     }
+}
+
+/// Whether a format says how Rust stores a number, and nothing about its value.
+pub(crate) fn is_number_format(format: &str) -> bool {
+    matches!(format, "double" | "float") || width(format).is_some()
 }
 
 /// The least and the greatest value of an integer format.

@@ -1,34 +1,74 @@
-//! What to coerce where: the few facts of a schema that coercion needs, read once.
+//! A schema read once, into nodes that values are walked with.
+//!
+//! The walk looks at each node and each value once, so its work is bounded by the size of the values times the size
+//! of the schema. `jsonschema` gives no such bound: it tries every member of a union with everything that is in the
+//! value, which is exponential in the depth of a recursive type. So what leads from one value to another (properties,
+//! items, unions, references) is a node here, and `jsonschema` checks only what is said of one value alone: [`Rules`].
+
+mod build;
+mod constants;
+mod endless;
 
 use std::collections::HashMap;
+use std::ops::Index;
 
 use jsonschema::Validator;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{ModelError, compile};
-use crate::{
-    JsonObject,
-    schema::{RawSchema, is_null_type, reference_name},
-};
+use self::constants::ByConstant;
+use super::aliases::Alias;
 
-/// How the values of one type are coerced.
+/// The nodes of one schema.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) root: Node,
-    pub(super) definitions: HashMap<String, Node>,
+    nodes: Vec<Node>,
+    pub(super) root: NodeId,
+    /// Whether serde reads some of the values more than once: to find the member of a union.
+    pub(super) has_unions: bool,
 }
 
-/// How one value is coerced.
+/// Which node of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct NodeId(usize);
+
+impl Index<NodeId> for Plan {
+    type Output = Node;
+
+    fn index(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+}
+
+impl Plan {
+    /// Adds another name of a property.
+    pub(super) fn add_alias(&mut self, Alias { object: NodeId(at), alias, field }: Alias) {
+        if let Kind::Object(object) = &mut self.nodes[at].kind
+            && let Some(node) = object.properties.get(&field).copied()
+        {
+            object.properties.insert(alias.clone(), node);
+            object.aliases.push((alias, field));
+        }
+    }
+
+    /// How many nodes there are: the size of the schema.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+/// What is asked of one value.
 #[derive(Debug)]
 pub(super) struct Node {
     /// Whether null is left as it is.
     pub(super) nullable: bool,
     pub(super) kind: Kind,
+    pub(super) rules: Rules,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// Left to the validator: any value will do, or pydantic would not coerce it.
+    /// Any value, or one that pydantic would not coerce.
     Any,
     Scalar(Scalar),
     Enum {
@@ -36,19 +76,15 @@ pub(super) enum Kind {
         /// What the permitted values are, if they are all the same.
         scalar: Option<Scalar>,
     },
-    List(Box<Node>),
-    Tuple(Vec<Node>),
-    Set(Box<Node>),
-    Object {
-        properties: HashMap<String, Node>,
-        /// For keys that are no property.
-        additional: Option<Box<Node>>,
-    },
-    /// A definition, by name.
-    Reference(String),
-    Union(Vec<Member>),
+    List(NodeId),
+    Tuple(Vec<NodeId>),
+    Set(NodeId),
+    Object(Object),
+    /// A definition. Every circle of nodes leads through one of these.
+    Reference(NodeId),
+    Union(Union),
     /// All of these at once, such as a flattened enum beside other fields.
-    All(Vec<Node>),
+    All(Vec<NodeId>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,159 +97,84 @@ pub(super) enum Scalar {
     Null,
 }
 
-/// One of the types a union may be.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) node: Node,
-    /// Which member a value belongs to depends on bounds and patterns too, not only on its type.
-    pub(super) validator: Validator,
+pub(super) struct Object {
+    pub(super) properties: HashMap<String, NodeId>,
+    pub(super) required: Vec<String>,
+    /// Other names of properties.
+    pub(super) aliases: Vec<(String, String)>,
+    /// The required properties that have one permitted value, such as the tag of an enum.
+    pub(super) constants: Vec<String>,
+    /// For keys that match a pattern.
+    pub(super) patterns: Vec<(Validator, NodeId)>,
+    /// For keys that are no property and match no pattern.
+    pub(super) additional: Additional,
 }
 
-impl Plan {
-    pub(super) fn of(source: &RawSchema) -> Result<Self, ModelError> {
-        let definitions = source
-            .definitions
-            .iter()
-            .map(|(name, schema)| Ok((name.clone(), node(schema, source)?)))
-            .collect::<Result<_, ModelError>>()?;
-        Ok(Self { root: object_node(&source.root, source)?, definitions })
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Additional {
+    Free,
+    Denied,
+    Node(NodeId),
 }
 
-fn node(schema: &Value, source: &RawSchema) -> Result<Node, ModelError> {
-    if let Some(name) = reference_name(schema) {
-        return Ok(Node { nullable: false, kind: Kind::Reference(name.to_owned()) });
+impl Object {
+    /// The nodes of a property's value, or none if there must be no such property.
+    pub(super) fn nodes_of(&self, name: &str) -> Option<impl Iterator<Item = NodeId>> {
+        let property = self.properties.get(name).copied();
+        let key = if self.patterns.is_empty() { Value::Null } else { name.into() };
+        let matching =
+            self.patterns.iter().filter(|(pattern, _)| pattern.is_valid(&key)).map(|(_, node)| *node);
+        let matching: Vec<NodeId> = matching.collect();
+        let other = match self.additional {
+            _ if property.is_some() || !matching.is_empty() => None,
+            Additional::Denied => return None,
+            Additional::Node(node) => Some(node),
+            Additional::Free => None,
+        };
+        Some(property.into_iter().chain(matching).chain(other))
     }
-    match schema.as_object() {
-        Some(schema) => object_node(schema, source),
-        None => Ok(Node { nullable: false, kind: Kind::Any }),
-    }
-}
 
-fn object_node(schema: &JsonObject, source: &RawSchema) -> Result<Node, ModelError> {
-    if let Some(permitted) = permitted_values(schema) {
-        return Ok(enum_node(permitted));
+    /// Whether a property is there, under its own name or another.
+    pub(super) fn has(&self, property: &str, is_there: impl Fn(&str) -> bool) -> bool {
+        let mut aliases = self.aliases.iter().filter(|(_, of)| of == property);
+        is_there(property) || aliases.any(|(alias, _)| is_there(alias))
     }
-    let mut parts = Vec::new();
-    if let Some(own) = typed_node(schema, source)? {
-        parts.push(own);
-    }
-    for members in ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(*key)).filter_map(Value::as_array) {
-        parts.push(union_node(members, source)?);
-    }
-    for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        parts.push(node(part, source)?);
-    }
-    Ok(match parts.len() {
-        0 => Node { nullable: false, kind: Kind::Any },
-        1 => parts.swap_remove(0),
-        _ => Node { nullable: false, kind: Kind::All(parts) },
-    })
-}
 
-fn permitted_values(schema: &JsonObject) -> Option<Vec<Value>> {
-    match (schema.get("enum"), schema.get("const")) {
-        (Some(Value::Array(values)), _) => Some(values.clone()),
-        (_, Some(value)) => Some(vec![value.clone()]),
-        _ => None,
+    /// Whether nothing is said about the values of properties.
+    pub(super) fn is_free(&self) -> bool {
+        self.properties.is_empty() && self.patterns.is_empty() && self.additional == Additional::Free
     }
-}
 
-fn enum_node(mut permitted: Vec<Value>) -> Node {
-    let nullable = permitted.contains(&Value::Null);
-    permitted.retain(|value| !value.is_null());
-    let scalar_of = |value: &Value| match value {
-        Value::Bool(_) => Some(Scalar::Bool),
-        Value::Number(number) if number.is_f64() => Some(Scalar::Number),
-        Value::Number(_) => Some(Scalar::Integer),
-        Value::String(_) => Some(Scalar::Text),
-        _ => None,
-    };
-    let first = permitted.first().and_then(scalar_of);
-    let scalar = first.filter(|_| permitted.iter().all(|value| scalar_of(value) == first));
-    Node { nullable, kind: Kind::Enum { permitted, scalar } }
-}
-
-/// What `type` says, or none if the schema has no type.
-fn typed_node(schema: &JsonObject, source: &RawSchema) -> Result<Option<Node>, ModelError> {
-    let mut types: Vec<&str> = match schema.get("type") {
-        Some(Value::String(name)) => vec![name],
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        _ => return Ok(None),
-    };
-    let nullable = types.len() > 1 && types.contains(&"null");
-    types.retain(|name| !nullable || *name != "null");
-    let kind = match types.as_slice() {
-        [] => return Ok(None),
-        [only] => kind(only, schema, source)?,
-        several => {
-            let members =
-                several.iter().map(|name| member_of_type(name, schema, source)).collect::<Result<_, _>>();
-            Kind::Union(members?)
+    /// The only key of an object that has exactly one, such as a variant of an enum that is not tagged otherwise.
+    pub(super) fn only_key(&self) -> Option<&str> {
+        match self.required.as_slice() {
+            [only] if self.properties.len() == 1 && self.additional == Additional::Denied => Some(only),
+            _ => None,
         }
-    };
-    Ok(Some(Node { nullable, kind }))
-}
-
-fn kind(type_name: &str, schema: &JsonObject, source: &RawSchema) -> Result<Kind, ModelError> {
-    Ok(match type_name {
-        "boolean" => Kind::Scalar(Scalar::Bool),
-        "integer" => Kind::Scalar(Scalar::Integer),
-        "number" => Kind::Scalar(Scalar::Number),
-        "string" if schema.get("format") == Some(&json!("date-time")) => Kind::Scalar(Scalar::DateTime),
-        "string" => Kind::Scalar(Scalar::Text),
-        "null" => Kind::Scalar(Scalar::Null),
-        "array" => list(schema, source)?,
-        "object" => object(schema, source)?,
-        _ => Kind::Any,
-    })
-}
-
-fn list(schema: &JsonObject, source: &RawSchema) -> Result<Kind, ModelError> {
-    let items = schema.get("items").unwrap_or(&Value::Bool(true));
-    if let Value::Array(items) = items {
-        let items = items.iter().map(|item| node(item, source)).collect::<Result<_, _>>()?;
-        return Ok(Kind::Tuple(items));
     }
-    let items = Box::new(node(items, source)?);
-    let unique = schema.get("uniqueItems") == Some(&Value::Bool(true));
-    Ok(if unique { Kind::Set(items) } else { Kind::List(items) })
 }
 
-fn object(schema: &JsonObject, source: &RawSchema) -> Result<Kind, ModelError> {
-    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let properties = properties
-        .map(|(name, property)| Ok((name.clone(), node(property, source)?)))
-        .collect::<Result<_, ModelError>>()?;
-    // A map whose keys are not plain text has its values described by the pattern of its keys.
-    let by_pattern = || schema.get("patternProperties")?.as_object()?.values().next();
-    let additional = schema.get("additionalProperties").filter(|of| of.is_object()).or_else(by_pattern);
-    let additional = additional.map(|of| node(of, source)).transpose()?.map(Box::new);
-    Ok(Kind::Object { properties, additional })
+/// The types that a value may be.
+#[derive(Debug)]
+pub(super) struct Union {
+    pub(super) members: Vec<NodeId>,
+    /// Whether a value that fits two members is refused, as with `oneOf`. serde chooses a member by its constants
+    /// then; without, it tries one after the other.
+    pub(super) exactly_one: bool,
+    by_constant: Option<ByConstant>,
 }
 
-fn union_node(members: &[Value], source: &RawSchema) -> Result<Node, ModelError> {
-    let nullable = members.iter().any(is_null_type);
-    let members: Vec<&Value> = members.iter().filter(|member| !is_null_type(member)).collect();
-    if let [only] = members.as_slice() {
-        let only = node(only, source)?;
-        return Ok(Node { nullable: nullable || only.nullable, kind: only.kind });
+/// What a schema says of one value, whatever is in it: bounds, a pattern, permitted values.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    pub(super) validator: Option<Validator>,
+    /// Whether the rules look into a list or an object, so that they need it as coercion leaves it.
+    pub(super) look_inside: bool,
+}
+
+impl Rules {
+    pub(super) fn permit(&self, value: &Value) -> bool {
+        self.validator.as_ref().is_none_or(|validator| validator.is_valid(value))
     }
-    let members = members.into_iter().map(|schema| member(schema, source)).collect::<Result<Vec<_>, _>>()?;
-    let nullable = nullable || members.iter().any(|member| member.node.nullable);
-    Ok(Node { nullable, kind: Kind::Union(members) })
-}
-
-fn member(schema: &Value, source: &RawSchema) -> Result<Member, ModelError> {
-    // Inside `allOf`, since a bare `$ref` would hide the definitions beside it.
-    let alone = JsonObject::from_iter([("allOf".to_owned(), json!([schema]))]);
-    Ok(Member { node: node(schema, source)?, validator: compile(&source.document(&alone))? })
-}
-
-/// The part of a schema with several types that is about one of them.
-fn member_of_type(type_name: &str, schema: &JsonObject, source: &RawSchema) -> Result<Member, ModelError> {
-    let mut of_one_type = schema.clone();
-    of_one_type.retain(|key, _| !matches!(key.as_str(), "anyOf" | "oneOf" | "allOf"));
-    of_one_type.insert("type".to_owned(), type_name.into());
-    member(&Value::Object(of_one_type), source)
 }

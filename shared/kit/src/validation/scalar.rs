@@ -1,21 +1,25 @@
 //! Coercion of single values, as pydantic v1 (that is, Python) does it.
 
+use std::borrow::Cow;
+
 use serde_json::{Number, Value};
 
 use super::{datetime, plan::Scalar};
 
-/// Converts `value` to the wanted type; returns false and leaves it as it is if that is not possible.
-pub(super) fn coerce(wanted: Scalar, value: &mut Value) -> bool {
-    let coerced = match (wanted, &*value) {
+/// The value as the wanted type, or none if that is not possible. A value that is of it already is borrowed.
+pub(super) fn coerced(wanted: Scalar, value: &Value) -> Option<Cow<'_, Value>> {
+    let coerced = match (wanted, value) {
         (Scalar::Bool, Value::Bool(_)) | (Scalar::Text, Value::String(_)) | (Scalar::Null, Value::Null) => {
-            return true;
+            return Some(Cow::Borrowed(value));
         }
         (Scalar::Integer | Scalar::Number, Value::Number(number))
             if number.is_f64() == (wanted == Scalar::Number) =>
         {
-            return true;
+            return Some(Cow::Borrowed(value));
         }
-        (Scalar::DateTime, Value::String(text)) if datetime::is_date_time(text) => return true,
+        (Scalar::DateTime, Value::String(text)) if datetime::is_date_time(text) => {
+            return Some(Cow::Borrowed(value));
+        }
         (Scalar::Bool, value) => boolean(value).map(Value::Bool),
         (Scalar::Integer, value) => integer(value).map(Value::Number),
         (Scalar::Number, value) => number(value).and_then(Number::from_f64).map(Value::Number),
@@ -23,7 +27,7 @@ pub(super) fn coerce(wanted: Scalar, value: &mut Value) -> bool {
         (Scalar::DateTime, value) => date_time(value).map(Value::String),
         (Scalar::Null, _) => None,
     };
-    coerced.map(|coerced| *value = coerced).is_some()
+    coerced.map(Cow::Owned)
 }
 
 fn boolean(value: &Value) -> Option<bool> {

@@ -7,6 +7,9 @@ use serde_json::json;
 
 use super::*;
 
+mod types;
+mod work;
+
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Everything {
     text: String,
@@ -220,7 +223,7 @@ fn a_long_list_of_problems_is_cut_short() {
 
 #[test]
 fn a_bad_pattern_is_the_authors_mistake() {
-    #[derive(JsonSchema)]
+    #[derive(Deserialize, JsonSchema)]
     #[expect(dead_code, reason = "only its schema is looked at")]
     struct Inputs {
         #[schemars(extend("pattern" = "("))]

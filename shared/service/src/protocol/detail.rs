@@ -73,7 +73,7 @@ pub(super) fn answers(registry: &Registry) -> HashMap<String, Bytes> {
     params(("version" = String, Path, description = "A version that meta names")),
     responses(
         (status = 200, body = Envelope<Detail<'static>>, description = "As asked"),
-        (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"),
+        (status = 403, body = Failure, description = "The JWT in the request is not valid, or has expired"),
         (status = 404, body = Failure, description = "There is no such version"),
     )
 )]

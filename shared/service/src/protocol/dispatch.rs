@@ -290,7 +290,7 @@ fn path_and_query(url: &str) -> Result<PathAndQuery, String> {
             let _ = write!(encoded, "%{byte:02X}");
         }
     }
-    PathAndQuery::try_from(encoded).map_err(|error| format!("is no path: {error}"))
+    PathAndQuery::try_from(encoded).map_err(|error| format!("is not a valid path: {error}"))
 }
 
 fn dumped(text: &str) -> Result<JsonObject, String> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// An answer that is one.
+/// A successful answer.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Envelope<T> {
     /// True.

@@ -166,7 +166,7 @@ fn tenant(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let Some(sent) = headers.get(TENANT).filter(|sent| !sent.is_empty()) else { return Ok(None) };
     match sent.to_str() {
         Ok(id) if id.len() <= LONGEST_TENANT => Ok(Some(id.to_owned())),
-        _ => Err(Refused::Tenant("X-Bk-Tenant-Id is no tenant's id")),
+        _ => Err(Refused::Tenant("X-Bk-Tenant-Id is not a valid tenant id")),
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) struct InvokeData {
         (status = 404, body = Failure, description = "There is no such version"),
         (status = 413, body = Failure, description = "The body is too large"),
         (status = 415, body = Failure, description = "The body is neither JSON nor a form"),
-        (status = 500, body = Failure, description = "The invocation could not be stored: there is none"),
+        (status = 500, body = Failure, description = "The invocation could not be stored, and does not exist"),
     )
 )]
 pub(super) async fn invoke(

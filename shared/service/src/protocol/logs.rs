@@ -37,7 +37,7 @@ pub(super) struct LogData {
     path = "/bk_plugin/logs/{trace_id}",
     tag = "development",
     params(("trace_id" = String, Path, description = "The trace_id that invoke answered")),
-    responses((status = 200, body = Envelope<LogData>, description = "As asked"), (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"))
+    responses((status = 200, body = Envelope<LogData>, description = "As asked"), (status = 403, body = Failure, description = "The JWT in the request is not valid, or has expired"))
 )]
 pub(super) async fn logs(
     _: Admitted<AnyCaller>,

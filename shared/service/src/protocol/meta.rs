@@ -65,7 +65,7 @@ pub(super) fn answer(registry: &Registry, settings: &ProtocolSettings) -> Bytes 
     get,
     path = "/bk_plugin/meta",
     tag = "plugin",
-    responses((status = 200, body = Envelope<MetaData<'static>>, description = "As asked"), (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"))
+    responses((status = 200, body = Envelope<MetaData<'static>>, description = "As asked"), (status = 403, body = Failure, description = "The JWT in the request is not valid, or has expired"))
 )]
 pub(super) async fn meta(_: Admitted<AnyCaller>, State(description): State<Arc<Description>>) -> Response {
     json_bytes(StatusCode::OK, description.meta.clone())

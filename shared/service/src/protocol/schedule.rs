@@ -72,7 +72,7 @@ fn local_time(at: Timestamp, zone: &TimeZone) -> String {
     params(("trace_id" = String, Path, description = "The trace_id that invoke answered")),
     responses(
         (status = 200, body = WithTraceId<ScheduleData>, description = "Of an unknown id result is false and data null"),
-        (status = 403, body = Failure, description = "The JWT that was sent is none, or has expired"),
+        (status = 403, body = Failure, description = "The JWT in the request is not valid, or has expired"),
         (status = 503, body = Failure, description = "The store has been down for longer than it is asked again"),
     )
 )]

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 /// `TZ` names no time zone.
 #[derive(Debug, thiserror::Error)]
-#[error("TZ is {name:?}, which is no time zone; write one such as Asia/Shanghai, UTC or CST-8")]
+#[error("TZ is {name:?}, which is not a valid time zone; write one such as Asia/Shanghai, UTC or CST-8")]
 pub struct UnknownTimeZone {
     /// The value of `TZ`.
     pub name: String,

@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
             "true" | "yes" | "on" | "1" => true,
             "false" | "no" | "off" | "0" => false,
             _ => {
-                self.wrong(name, format!("{text:?} is not true or false (nor yes or no, on or off, 1 or 0)"));
+                self.wrong(name, format!("{text:?} is not true or false (or yes/no, on/off, 1/0)"));
                 default
             }
         }
@@ -183,7 +183,7 @@ mod tests {
         });
         assert_eq!(
             said.unwrap_err(),
-            "A: \"x\" is not true or false (nor yes or no, on or off, 1 or 0); \
+            "A: \"x\" is not true or false (or yes/no, on/off, 1/0); \
              B: \"11\" is not a whole number from 0 to 10; C: is required: why"
         );
     }

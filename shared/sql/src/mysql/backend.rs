@@ -51,6 +51,15 @@ impl Backend for MysqlBackend {
         Ok(record)
     }
 
+    async fn version_of(&self, trace_id: &TraceId) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT plugin_version FROM bk_plugin_invocations WHERE trace_id = ?";
+        let mut reader = self.readers.lend().await?;
+        let version = sqlx::query_scalar(sql).bind(trace_id.as_str()).fetch_optional(&mut *reader);
+        let version = in_time(version).await?;
+        reader.give_back();
+        Ok(version)
+    }
+
     async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError> {
         let mut reader = self.readers.lend().await?;
         let depth = in_time(queue::depth(&mut reader, now)).await?;

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::Selection;
 use sqlx::mysql::MySqlConnectOptions;
 
-use super::due_messages::{DueMessages, HEAD_START};
+use super::due_messages::{DueMessages, HEAD_START, OwnMessage};
 use super::options::MysqlOptions;
 use super::queue::NewMessage;
 use super::recovery::{Recovery, jittered};
 use super::writer_session::{Receiving, WriterSession};
-use crate::database::{Batch, Database, Done, Failure};
+use crate::database::{Batch, Database, Done, Failure, Wanted};
 
 /// How often, and for how long, a conflicting transaction is retried. This process's other requests wait
 /// meanwhile.
@@ -48,28 +49,35 @@ impl MysqlDatabase {
         Self { connect, options, session: None, failures: 0, due_messages, receives: false }
     }
 
-    async fn attempt(&mut self, batch: &Batch, wanted: usize, now: Timestamp) -> Result<Done, FailedAttempt> {
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        wanted: &[Wanted],
+        now: Timestamp,
+    ) -> Result<Done, FailedAttempt> {
         let connecting = connected(&mut self.session, &self.connect, self.failures).await;
         // Whatever the server answers to a connection attempt, no statement is the cause.
         let before = |error| FailedAttempt { error, recovery: Recovery::Reconnect, committing: false };
         let session = connecting.map_err(before)?;
-        self.receives |= wanted > 0;
+        self.receives |= !wanted.is_empty();
         let head_start = if self.receives { HEAD_START } else { Duration::ZERO };
         let messages: Vec<_> = batch
             .sends
             .iter()
-            .map(|send| NewMessage {
-                id: random_number(),
-                visible_at: send.due_at + head_start,
-                body: &send.body,
-            })
+            .map(|send| NewMessage { id: random_number(), visible_at: send.due_at + head_start, send })
             .collect();
-        let due = self.due_messages.take_due(wanted, now);
-        let receiving = Receiving {
-            own: due.iter().map(|(_, id)| *id).collect(),
-            others: if self.due_messages.is_time_to_look(now) { wanted - due.len() } else { 0 },
-            hidden_until: now + self.options.visibility_timeout,
-        };
+        let mut due = Vec::new();
+        let mut receiving = Vec::new();
+        for Wanted { selection, count } in wanted {
+            let own = self.due_messages.take_due(selection, *count, now);
+            receiving.push(Receiving {
+                selection,
+                own: own.iter().map(OwnMessage::id).collect(),
+                others: if self.due_messages.is_time_to_look(selection, now) { count - own.len() } else { 0 },
+                hidden_until: now + self.options.visibility_timeout,
+            });
+            due.extend(own);
+        }
         let limit = self.options.largest_record_in(session.packet);
         let made = match session.work(batch, &messages, &receiving, limit, now).await {
             Ok(worked) => session.commit().await.map(|()| worked).map_err(|error| (error, true)),
@@ -77,11 +85,13 @@ impl MysqlDatabase {
         };
         match made {
             Ok((done, found)) => {
-                for (send, message) in batch.sends.iter().zip(&messages) {
-                    self.due_messages.note_sent(message.id, send.due_at);
+                for NewMessage { id, send, .. } in messages {
+                    self.due_messages.note_sent(id, send);
                 }
-                if receiving.others > 0 {
-                    self.due_messages.note_look(found, receiving.others, now);
+                for (Receiving { selection, others, .. }, found) in receiving.iter().zip(found) {
+                    if *others > 0 {
+                        self.due_messages.note_look(selection, found, *others, now);
+                    }
                 }
                 Ok(done)
             }
@@ -121,11 +131,11 @@ async fn connected<'a>(
 }
 
 impl Database for MysqlDatabase {
-    fn next_look(&self) -> Option<Timestamp> {
-        Some(self.due_messages.next_look())
+    fn next_look(&self, selection: &Selection) -> Option<Timestamp> {
+        Some(self.due_messages.next_look(selection))
     }
 
-    async fn transact(&mut self, batch: &Batch, wanted: usize, now: Timestamp) -> Result<Done, Failure> {
+    async fn transact(&mut self, batch: &Batch, wanted: &[Wanted], now: Timestamp) -> Result<Done, Failure> {
         let (mut attempts, begun) = (0, Instant::now());
         loop {
             attempts += 1;

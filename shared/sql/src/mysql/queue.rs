@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::message_group::MessageGroup;
+use bk_plugin_core::queue::Selection;
 use sqlx::QueryBuilder;
 use sqlx::mysql::{MySql, MySqlConnection};
 
 use super::statement::{portions, push_list};
 use crate::message::{Handle, MessageRow};
-use crate::request::MoveToDeadLetters;
+use crate::request::{MoveToDeadLetters, SendMessage};
 use crate::store::QueueDepth;
 
 const INSERT_DEAD_LETTER: &str = "\
@@ -18,6 +20,15 @@ const INSERT_DEAD_LETTER: &str = "\
 const VISIBLE: &str = "\
     SELECT id FROM bk_plugin_messages FORCE INDEX (by_visibility) \
     WHERE visible_at <= ? ORDER BY visible_at LIMIT ?";
+
+const VISIBLE_WAKE_UPS: &str = "\
+    SELECT id FROM bk_plugin_messages FORCE INDEX (by_kind) \
+    WHERE kind = 0 AND visible_at <= ? ORDER BY visible_at LIMIT ?";
+
+/// The earliest of one group. (The groups of wake-ups are not those of finish callbacks.)
+const VISIBLE_OF: &str = "\
+    SELECT id FROM bk_plugin_messages FORCE INDEX (by_group) \
+    WHERE message_group = ? AND visible_at <= ? ORDER BY visible_at LIMIT 1";
 
 /// A message that is not visible yet was either received, and is hidden, or never received, and is delayed.
 const DEPTH: &str = "\
@@ -32,7 +43,7 @@ const DEPTH: &str = "\
 pub(super) struct NewMessage<'a> {
     pub(super) id: i64,
     pub(super) visible_at: Timestamp,
-    pub(super) body: &'a str,
+    pub(super) send: &'a SendMessage,
 }
 
 pub(super) async fn depth(reader: &mut MySqlConnection, now: Timestamp) -> Result<QueueDepth, sqlx::Error> {
@@ -45,13 +56,15 @@ pub(super) async fn send(
     messages: &[NewMessage<'_>],
     packet: usize,
 ) -> Result<(), sqlx::Error> {
-    for portion in portions(messages, packet, |message| message.body.len() + 64) {
+    for portion in portions(messages, packet, |message| message.send.body.len() + 256) {
         let mut query = QueryBuilder::<MySql>::new(
-            "INSERT INTO bk_plugin_messages (id, visible_at, receive_count, body) ",
+            "INSERT INTO bk_plugin_messages (id, kind, message_group, visible_at, receive_count, body) ",
         );
         query.push_values(portion, |mut row, message| {
-            row.push_bind(message.id).push_bind(message.visible_at.as_millis());
-            row.push("0").push_bind(message.body);
+            row.push_bind(message.id)
+                .push_bind(message.send.kind_number())
+                .push_bind(message.send.group_text());
+            row.push_bind(message.visible_at.as_millis()).push("0").push_bind(&message.send.body);
         });
         query.build().execute(&mut *connection).await?;
     }
@@ -95,18 +108,43 @@ pub(super) async fn move_to_dead_letters(
     delete(connection, &handles).await
 }
 
-/// Up to `most` messages that any process may receive at `now`. They are not locked: other processes see them,
-/// too.
+/// Up to `most` messages of the selection that any process may receive at `now`. They are not locked: other processes
+/// see them, too.
 pub(super) async fn visible(
     connection: &mut MySqlConnection,
+    selection: &Selection,
     most: usize,
     now: Timestamp,
 ) -> Result<Vec<i64>, sqlx::Error> {
-    sqlx::query_scalar(VISIBLE)
-        .bind(now.as_millis())
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
-        .fetch_all(connection)
-        .await
+    let now = now.as_millis();
+    let limit = i64::try_from(most).unwrap_or(i64::MAX);
+    match selection {
+        Selection::All => sqlx::query_scalar(VISIBLE).bind(now).bind(limit).fetch_all(connection).await,
+        Selection::WakeUps => {
+            sqlx::query_scalar(VISIBLE_WAKE_UPS).bind(now).bind(limit).fetch_all(connection).await
+        }
+        Selection::WakeUpsOf(groups) => {
+            let mut ids = Vec::new();
+            for group in groups.iter().take(most) {
+                let earliest = sqlx::query_scalar::<_, i64>(VISIBLE_OF).bind(group.as_str()).bind(now);
+                ids.extend(earliest.fetch_optional(&mut *connection).await?);
+            }
+            Ok(ids)
+        }
+        Selection::FinishesExcept(groups) => {
+            let mut query = QueryBuilder::<MySql>::new(
+                "SELECT id FROM bk_plugin_messages FORCE INDEX (by_kind) WHERE kind = 1 AND visible_at <= ",
+            );
+            query.push_bind(now);
+            if !groups.is_empty() {
+                query.push(" AND (message_group IS NULL OR message_group NOT IN (");
+                push_list(&mut query, groups.iter().map(MessageGroup::as_str));
+                query.push("))");
+            }
+            query.push(" ORDER BY visible_at LIMIT ").push_bind(limit);
+            query.build_query_scalar().fetch_all(connection).await
+        }
+    }
 }
 
 /// Receives the messages among `ids` that no other process has received, and hides them until `hidden_until`. A

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::Selection;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{Connection as _, Executor as _};
 
@@ -24,8 +25,9 @@ pub(super) struct WriterSession {
     used_at: Instant,
 }
 
-/// The messages that a transaction receives.
-pub(super) struct Receiving {
+/// The messages of a selection that a transaction receives.
+pub(super) struct Receiving<'a> {
+    pub(super) selection: &'a Selection,
     /// Messages of this process that are due.
     pub(super) own: Vec<i64>,
     /// Most messages to take of those that any process may receive; 0: none is looked for.
@@ -45,15 +47,16 @@ impl WriterSession {
         self.used_at.elapsed() < LONGEST_IDLE
     }
 
-    /// Makes one transaction, up to the COMMIT. Also returns how many messages of other processes it found.
+    /// Makes one transaction, up to the COMMIT. Also returns how many messages of other processes it found
+    /// for each selection.
     pub(super) async fn work(
         &mut self,
         batch: &Batch,
         messages: &[NewMessage<'_>],
-        receiving: &Receiving,
+        receiving: &[Receiving<'_>],
         limit: usize,
         now: Timestamp,
-    ) -> Result<(Done, usize), sqlx::Error> {
+    ) -> Result<(Done, Vec<usize>), sqlx::Error> {
         self.used_at = Instant::now();
         within(TRANSACTION_TIME, "transaction", self.statements(batch, messages, receiving, limit, now)).await
     }
@@ -62,10 +65,10 @@ impl WriterSession {
         &mut self,
         batch: &Batch,
         messages: &[NewMessage<'_>],
-        receiving: &Receiving,
+        receiving: &[Receiving<'_>],
         limit: usize,
         now: Timestamp,
-    ) -> Result<(Done, usize), sqlx::Error> {
+    ) -> Result<(Done, Vec<usize>), sqlx::Error> {
         let connection = &mut self.connection;
         let packet = self.packet / 2;
         let mut done = Done::default();
@@ -78,14 +81,15 @@ impl WriterSession {
         let handles: Vec<_> = batch.deletes.iter().map(|delete| delete.handle).collect();
         queue::delete(connection, &handles).await?;
         queue::move_to_dead_letters(connection, &batch.dead_letters, now).await?;
-        let mut ids = receiving.own.clone();
-        let mut found = 0;
-        if receiving.others > 0 {
-            let visible = queue::visible(connection, receiving.others, now).await?;
-            found = visible.len();
-            ids.extend(visible);
+        let mut found = Vec::new();
+        for Receiving { selection, own, others, hidden_until } in receiving {
+            let mut ids = own.clone();
+            if *others > 0 {
+                ids.extend(queue::visible(connection, selection, *others, now).await?);
+            }
+            found.push(ids.len() - own.len());
+            done.received.push(queue::claim(connection, &ids, now, *hidden_until).await?);
         }
-        done.received = queue::claim(connection, &ids, now, receiving.hidden_until).await?;
         Ok((done, found))
     }
 

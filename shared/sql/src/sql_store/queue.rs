@@ -1,16 +1,18 @@
 //! The port `Queue`.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::store_error::StoreError;
 
 use super::SqlStore;
 use crate::backend::Backend;
 use crate::message::{Handle, MessageRow};
-use crate::request::{DeleteMessage, MoveToDeadLetters, ReceiveMessages, Request, SendMessage};
+use crate::request::{DeleteMessage, MoveToDeadLetters, ReceiveMessages, ReceiverId, Request, SendMessage};
 use crate::rows::text;
+use crate::store_error::closed;
 
 /// Messages that one receive takes at most, whatever the caller asks for.
 const MOST_RECEIVED: usize = 1024;
@@ -23,19 +25,32 @@ impl<B: Backend> Queue for SqlStore<B> {
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
         let body = text(message)?;
         let due_at = self.clock.now() + delay;
-        self.writer.ask(|reply| Request::Send(SendMessage { body, due_at, reply })).await
+        let (kind, group) = (message.kind(), message.group().cloned());
+        self.writer.ask(|reply| Request::Send(SendMessage { kind, group, body, due_at, reply })).await
     }
 
-    async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        if max == 0 {
+    async fn receive_selected(&self, receive: Receive<'_>) -> Result<Vec<Delivery>, StoreError> {
+        let mut wait = receive.wait;
+        if receive.max == 0 {
             return Ok(Vec::new());
         }
         let until = self.clock.now() + wait;
-        let mut wait = wait;
         loop {
-            let max = max.min(MOST_RECEIVED);
-            let request = |reply| Request::Receive(ReceiveMessages { max, wait, reply });
-            let rows = self.writer.ask(request).await?;
+            let max = receive.max.min(MOST_RECEIVED);
+            let id = ReceiverId(self.next_receiver.fetch_add(1, Ordering::Relaxed));
+            let selection = receive.selection.clone();
+            let request = |reply| Request::Receive(ReceiveMessages { id, max, selection, wait, reply });
+            let mut answer = self.writer.begin(request).await?;
+            let answered = tokio::select! {
+                biased;
+                answered = &mut answer => answered,
+                () = receive.ended() => {
+                    self.writer.tell(Request::EndWait(id)).await?;
+                    // The writer may have received for it meanwhile.
+                    answer.await
+                }
+            };
+            let rows = answered.map_err(|_| closed())??;
             let nothing_came = rows.is_empty();
             let deliveries = self.deliver(rows).await;
             if nothing_came || !deliveries.is_empty() {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{LeaseToken, TraceId};
+use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::record::{Lease, Record};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -60,6 +61,11 @@ impl<B: Backend> Table for SqlStore<B> {
     async fn read(&self, trace_id: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
         let record = self.backend.read(trace_id).await?;
         record.map(StoredRecord::decode).transpose()
+    }
+
+    async fn group_of(&self, trace_id: &TraceId) -> Option<MessageGroup> {
+        let version = self.backend.version_of(trace_id).await.ok()??;
+        (!version.is_empty()).then(|| MessageGroup::of_version(&version))
     }
 
     fn keeps_leases(&self) -> bool {

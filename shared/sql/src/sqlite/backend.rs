@@ -49,6 +49,12 @@ impl Backend for SqliteBackend {
         table::stored_record(&self.readers, trace_id).await.map_err(store_error)
     }
 
+    async fn version_of(&self, trace_id: &TraceId) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT plugin_version FROM invocations WHERE trace_id = ?1";
+        let version = sqlx::query_scalar(sql).bind(trace_id.as_str());
+        version.fetch_optional(&self.readers).await.map_err(store_error)
+    }
+
     async fn queue_depth(&self, now: Timestamp) -> Result<QueueDepth, StoreError> {
         queue::depth(&self.readers, now).await.map_err(store_error)
     }

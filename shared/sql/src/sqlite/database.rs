@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::queue::Selection;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
@@ -10,19 +11,22 @@ use super::counters::Counters;
 use super::options::SqliteOptions;
 use super::queue;
 use super::table::{self, SqliteRecords};
-use crate::database::{Batch, Database, Done, Failure};
+use crate::by_selection::BySelection;
+use crate::database::{Batch, Database, Done, Failure, Wanted};
 use crate::transaction;
 
 /// The time of the next message is unknown, so the next receive has to look.
 const LOOK: Option<Timestamp> = Some(Timestamp::from_millis(i64::MIN));
+
+/// The earliest time at which a message of a selection can be received; `None`: there is no such message.
+type NextDue = BySelection<Option<Timestamp>>;
 
 /// The connection that writes, with what the writer knows of the file.
 pub(super) struct SqliteFile {
     connection: SqliteConnection,
     counters: Counters,
     options: SqliteOptions,
-    /// The earliest time at which a message can be received; `None`: there is no message.
-    next_due: Option<Timestamp>,
+    next_due: NextDue,
     lock: File,
 }
 
@@ -33,7 +37,7 @@ impl SqliteFile {
         options: SqliteOptions,
         lock: File,
     ) -> Self {
-        Self { connection, counters, options, next_due: LOOK, lock }
+        Self { connection, counters, options, next_due: BySelection::new(), lock }
     }
 
     async fn statement(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -43,24 +47,22 @@ impl SqliteFile {
     async fn transaction(
         &mut self,
         batch: &Batch,
-        wanted: usize,
+        wanted: &[Wanted],
         now: Timestamp,
-    ) -> Result<(Done, Option<Timestamp>), Failure> {
+    ) -> Result<Done, Failure> {
         self.statement("BEGIN IMMEDIATE").await.map_err(Failure::Transaction)?;
         let done = self.work(batch, wanted, now).await.map_err(Failure::Statement)?;
         self.statement("COMMIT").await.map_err(Failure::Transaction)?;
         Ok(done)
     }
 
-    /// Everything between BEGIN and COMMIT. Also returns when the next message is due.
-    async fn work(
-        &mut self,
-        batch: &Batch,
-        wanted: usize,
-        now: Timestamp,
-    ) -> Result<(Done, Option<Timestamp>), sqlx::Error> {
+    /// Everything between BEGIN and COMMIT.
+    async fn work(&mut self, batch: &Batch, wanted: &[Wanted], now: Timestamp) -> Result<Done, sqlx::Error> {
         let connection = &mut self.connection;
-        let mut next_due = batch.sends.iter().map(|send| send.due_at).chain(self.next_due).min();
+        for (selection, next_due) in self.next_due.iter_mut() {
+            let sent = batch.sends.iter().filter(|send| send.is_in(selection)).map(|send| send.due_at);
+            *next_due = sent.chain(*next_due).min();
+        }
         let mut done = Done::default();
         for expiry in &batch.expiries {
             done.expired.push(table::expire(connection, expiry.now, expiry.at_most).await?);
@@ -72,33 +74,34 @@ impl SqliteFile {
         let handles: Vec<_> = batch.deletes.iter().map(|delete| delete.handle).collect();
         queue::delete(connection, &handles).await?;
         queue::move_to_dead_letters(connection, &batch.dead_letters, now).await?;
-        if wanted > 0 {
-            let hidden_until = now + self.options.visibility_timeout;
-            done.received = queue::receive(connection, wanted, now, hidden_until).await?;
-            // A full result: there may be more.
-            let exhausted = done.received.len() < wanted;
-            next_due = if exhausted { queue::next_due(connection).await? } else { Some(now) };
+        let hidden_until = now + self.options.visibility_timeout;
+        for wanted in wanted {
+            let received = queue::receive(connection, wanted, now, hidden_until).await?;
+            let next_due = if received.may_be_more {
+                Some(now)
+            } else {
+                queue::next_due(connection, &wanted.selection, now).await?
+            };
+            self.next_due.set(&wanted.selection, next_due);
+            done.received.push(received.rows);
         }
-        Ok((done, next_due))
+        Ok(done)
     }
 }
 
 impl Database for SqliteFile {
-    fn next_look(&self) -> Option<Timestamp> {
-        self.next_due
+    fn next_look(&self, selection: &Selection) -> Option<Timestamp> {
+        self.next_due.get(selection).copied().unwrap_or(LOOK)
     }
 
-    async fn transact(&mut self, batch: &Batch, wanted: usize, now: Timestamp) -> Result<Done, Failure> {
+    async fn transact(&mut self, batch: &Batch, wanted: &[Wanted], now: Timestamp) -> Result<Done, Failure> {
         match self.transaction(batch, wanted, now).await {
-            Ok((done, next_due)) => {
-                self.next_due = next_due;
-                Ok(done)
-            }
+            Ok(done) => Ok(done),
             Err(failure) => {
                 // After some errors SQLite has rolled back already; then this statement fails, which is fine.
                 self.statement("ROLLBACK").await.ok();
                 // What the queue holds is unknown, so the next receive has to look.
-                self.next_due = LOOK;
+                self.next_due.clear();
                 Err(failure)
             }
         }

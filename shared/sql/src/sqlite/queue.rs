@@ -1,11 +1,14 @@
 //! The statements of the queue: messages by the time at which they can be received.
 
 use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::message_group::MessageGroup;
+use bk_plugin_core::queue::Selection;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use super::counters::{Counters, next_number};
 use super::parameter::parameter;
+use crate::database::Wanted;
 use crate::message::{Handle, MessageRow};
 use crate::request::{MoveToDeadLetters, SendMessage};
 use crate::store::QueueDepth;
@@ -13,8 +16,8 @@ use crate::store::QueueDepth;
 const RELEASE_ALL: &str = "UPDATE messages SET visible_at = ?1 WHERE receive_count > 0 AND visible_at > ?1";
 
 const SEND: &str = "\
-    INSERT INTO messages (id, visible_at, receive_count, body) \
-    SELECT value ->> 0, value ->> 1, 0, value ->> 2 FROM json_each(?1)";
+    INSERT INTO messages (id, kind, message_group, visible_at, receive_count, body) \
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 0, value ->> 4 FROM json_each(?1)";
 
 /// CROSS JOIN makes SQLite keep this order: one look-up for each handle.
 const DELETE: &str = "\
@@ -26,15 +29,37 @@ const INSERT_DEAD_LETTER: &str = "\
     INSERT INTO dead_letters (message_id, receive_count, body, reason, buried_at) \
     SELECT id, receive_count, body, ?3, ?4 FROM messages WHERE id = ?1 AND receive_count = ?2";
 
-const DUE: &str = "\
+const DUE_WAKE_UPS: &str = "\
     SELECT id, receive_count + 1 AS receive_count, body FROM messages \
-    WHERE visible_at <= ?1 ORDER BY visible_at, id LIMIT ?2";
+    WHERE kind = 0 AND visible_at <= ?1 ORDER BY visible_at, id LIMIT ?2";
+
+/// The earliest of each group: one look-up for each, however many are due.
+const DUE_WAKE_UPS_OF: &str = "\
+    SELECT messages.id, receive_count + 1 AS receive_count, body FROM json_each(?3) AS groups \
+    CROSS JOIN messages ON messages.id = ( \
+        SELECT id FROM messages WHERE kind = 0 AND message_group = groups.value AND visible_at <= ?1 \
+        ORDER BY visible_at LIMIT 1) \
+    LIMIT ?2";
+
+const DUE_FINISHES_EXCEPT: &str = "\
+    SELECT id, receive_count + 1 AS receive_count, body FROM messages \
+    WHERE kind = 1 AND visible_at <= ?1 \
+        AND (message_group IS NULL OR message_group NOT IN (SELECT value FROM json_each(?3))) \
+    ORDER BY visible_at, id LIMIT ?2";
 
 const HIDE: &str = "\
     UPDATE messages SET visible_at = ?1, receive_count = receive_count + 1 \
     WHERE id IN (SELECT value FROM json_each(?2))";
 
-const NEXT_DUE: &str = "SELECT min(visible_at) FROM messages";
+const NEXT_WAKE_UP: &str = "SELECT min(visible_at) FROM messages WHERE kind = 0 AND visible_at > ?1";
+
+const NEXT_WAKE_UP_OF: &str = "\
+    SELECT min((SELECT min(visible_at) FROM messages \
+                WHERE kind = 0 AND message_group = groups.value AND visible_at > ?1)) \
+    FROM json_each(?2) AS groups";
+
+/// Whatever its group: none that is taken is due now, so those that are due are left out.
+const NEXT_FINISH: &str = "SELECT min(visible_at) FROM messages WHERE kind = 1 AND visible_at > ?1";
 
 /// A message that is not visible yet was either received, and is hidden, or never received, and is delayed.
 const DEPTH: &str = "\
@@ -46,7 +71,18 @@ const DEPTH: &str = "\
 
 /// The statements of the hot path.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 6] = [SEND, DELETE, INSERT_DEAD_LETTER, DUE, HIDE, NEXT_DUE];
+pub(super) const STATEMENTS: [&str; 10] = [
+    SEND,
+    DELETE,
+    INSERT_DEAD_LETTER,
+    DUE_WAKE_UPS,
+    DUE_WAKE_UPS_OF,
+    DUE_FINISHES_EXCEPT,
+    HIDE,
+    NEXT_WAKE_UP,
+    NEXT_WAKE_UP_OF,
+    NEXT_FINISH,
+];
 
 /// Makes all received messages visible again: the process that received them is gone.
 pub(super) async fn release_all(
@@ -70,7 +106,10 @@ pub(super) async fn send(
     }
     let rows: Vec<_> = sends
         .iter()
-        .map(|send| (next_number(&mut counters.message), send.due_at.as_millis(), send.body.as_str()))
+        .map(|send| {
+            let number = next_number(&mut counters.message);
+            (number, send.kind_number(), send.group_text(), send.due_at.as_millis(), send.body.as_str())
+        })
         .collect();
     sqlx::query(SEND).bind(parameter(&rows)?).execute(connection).await.map(drop)
 }
@@ -101,28 +140,83 @@ pub(super) async fn move_to_dead_letters(
     delete(connection, &handles).await
 }
 
-/// Receives up to `wanted` due messages, the earliest first, and hides them until `hidden_until`.
-pub(super) async fn receive(
-    connection: &mut SqliteConnection,
-    wanted: usize,
-    now: Timestamp,
-    hidden_until: Timestamp,
-) -> Result<Vec<MessageRow>, sqlx::Error> {
-    let rows: Vec<MessageRow> = sqlx::query_as(DUE)
-        .bind(now.as_millis())
-        .bind(i64::try_from(wanted).unwrap_or(i64::MAX))
-        .fetch_all(&mut *connection)
-        .await?;
-    if rows.is_empty() {
-        return Ok(rows);
-    }
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    sqlx::query(HIDE).bind(hidden_until.as_millis()).bind(parameter(&ids)?).execute(connection).await?;
-    Ok(rows)
+/// Messages that were received.
+pub(super) struct Received {
+    pub(super) rows: Vec<MessageRow>,
+    /// Whether more of the selection may be due.
+    pub(super) may_be_more: bool,
 }
 
-/// The time at which the next message can be received.
-pub(super) async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
-    let at: Option<i64> = sqlx::query_scalar(NEXT_DUE).fetch_one(connection).await?;
+/// Receives due messages, and hides them until `hidden_until`.
+pub(super) async fn receive(
+    connection: &mut SqliteConnection,
+    wanted: &Wanted,
+    now: Timestamp,
+    hidden_until: Timestamp,
+) -> Result<Received, sqlx::Error> {
+    let &Wanted { ref selection, count } = wanted;
+    let rows = match selection {
+        Selection::All => {
+            let mut rows = due(connection, DUE_WAKE_UPS, None, count, now).await?;
+            let room = count - rows.len();
+            rows.extend(due(connection, DUE_FINISHES_EXCEPT, Some(&[]), room, now).await?);
+            rows
+        }
+        Selection::WakeUps => due(connection, DUE_WAKE_UPS, None, count, now).await?,
+        Selection::WakeUpsOf(groups) => due(connection, DUE_WAKE_UPS_OF, Some(groups), count, now).await?,
+        Selection::FinishesExcept(groups) => {
+            due(connection, DUE_FINISHES_EXCEPT, Some(groups), count, now).await?
+        }
+    };
+    if !rows.is_empty() {
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        sqlx::query(HIDE).bind(hidden_until.as_millis()).bind(parameter(&ids)?).execute(connection).await?;
+    }
+    let may_be_more = match selection {
+        Selection::WakeUpsOf(_) => !rows.is_empty(),
+        _ => rows.len() == count,
+    };
+    Ok(Received { rows, may_be_more })
+}
+
+async fn due(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    groups: Option<&[MessageGroup]>,
+    at_most: usize,
+    now: Timestamp,
+) -> Result<Vec<MessageRow>, sqlx::Error> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let mut query = sqlx::query_as(statement).bind(now.as_millis()).bind(at_most);
+    if let Some(groups) = groups {
+        query = query.bind(parameter(groups)?);
+    }
+    query.fetch_all(connection).await
+}
+
+/// The time after `now` at which the next message of the selection can be received.
+pub(super) async fn next_due(
+    connection: &mut SqliteConnection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let now = now.as_millis();
+    let wake_up = || sqlx::query_scalar::<_, Option<i64>>(NEXT_WAKE_UP).bind(now);
+    let finish = || sqlx::query_scalar::<_, Option<i64>>(NEXT_FINISH).bind(now);
+    let at = match selection {
+        Selection::All => {
+            let wake_up = wake_up().fetch_one(&mut *connection).await?;
+            wake_up.into_iter().chain(finish().fetch_one(connection).await?).min()
+        }
+        Selection::WakeUps => wake_up().fetch_one(connection).await?,
+        Selection::WakeUpsOf(groups) => {
+            sqlx::query_scalar(NEXT_WAKE_UP_OF)
+                .bind(now)
+                .bind(parameter(groups)?)
+                .fetch_one(connection)
+                .await?
+        }
+        Selection::FinishesExcept(_) => finish().fetch_one(connection).await?,
+    };
     Ok(at.map(Timestamp::from_millis))
 }

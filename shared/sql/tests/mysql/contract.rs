@@ -77,3 +77,4 @@ impl QueueStore for Mysql {
 
 contract::table_cases!(Mysql);
 contract::queue_cases!(Mysql);
+contract::group_cases!(Mysql);

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bk_plugin_core::clock::{Clock as _, SystemClock};
-use bk_plugin_core::queue::Queue;
+use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::message_group::MessageGroup;
+use bk_plugin_core::queue::{Finish, Message, Queue, Receive, Selection, WakeUp};
 use bk_plugin_sql::mysql::MysqlOptions;
 use bk_plugin_sql::{QueueDepth, Store as _};
 
@@ -118,6 +120,52 @@ async fn two_processes_never_receive_the_same_message() {
     }
     assert_eq!(received.len(), 3 * EACH);
     assert_eq!(received.into_iter().collect::<BTreeSet<_>>().len(), 3 * EACH);
+}
+
+/// The look finds the one message by its group.
+#[tokio::test]
+async fn a_backlog_that_is_not_selected_is_not_read() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.server.connect().await;
+    let first = "INSERT INTO bk_plugin_messages (id, kind, message_group, visible_at, receive_count, body) \
+                 VALUES (0, 0, 'step:1.0.0', 0, 0, 'is not read')";
+    sqlx::query(first).execute(&mut connection).await.unwrap();
+    for length in (0..12).map(|power| 1_i64 << power) {
+        let as_many = "INSERT INTO bk_plugin_messages (id, kind, message_group, visible_at, receive_count, body) \
+                       SELECT id + ?, kind, message_group, 0, 0, body FROM bk_plugin_messages";
+        sqlx::query(as_many).bind(length).execute(&mut connection).await.unwrap();
+    }
+    let group = MessageGroup::of_version("2.0.0");
+    let wake_up =
+        WakeUp { group: Some(group.clone()), ..WakeUp::for_step(TraceId::random(), 1, SystemClock.now()) };
+    let another = fixture.another().await;
+    another.send(&Message::WakeUp(wake_up.clone()), NOW).await.unwrap();
+
+    let before = fixture.server.count_of("Innodb_rows_read").await;
+    let selection = Selection::WakeUpsOf(vec![group, MessageGroup::of_version("3.0.0")]);
+    let asked = Receive { max: 10, wait: SOON, selection, ended_by: None };
+    let received = fixture.store.receive_selected(asked).await.unwrap();
+    let read = fixture.server.count_of("Innodb_rows_read").await - before;
+    assert_eq!(received[0].message, Message::WakeUp(wake_up));
+    assert!(read < 100, "{read} rows were read, of 4,096 that are due");
+}
+
+/// A process of the release before knows neither kinds nor groups. Both run side by side while one replaces the other.
+#[tokio::test]
+async fn messages_of_the_release_before_are_received() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.server.connect().await;
+    let trace_id = TraceId::random();
+    let body = format!(r#"{{"kind":"finish","trace_id":"{trace_id}","attempt":1}}"#);
+    let send = "INSERT INTO bk_plugin_messages (id, visible_at, receive_count, body) VALUES (7, 0, 0, ?)";
+    sqlx::query(send).bind(body).execute(&mut connection).await.unwrap();
+    let (max, wait, selection) = (10, SOON, Selection::WakeUps);
+    let asked = Receive { max, wait, selection, ended_by: None };
+    let received = fixture.store.receive_selected(asked).await.unwrap();
+    assert_eq!(received[0].message, Message::Finish(Finish { attempt: 1, ..Finish::first(trace_id) }));
+    // That is how it receives.
+    let look = "SELECT id FROM bk_plugin_messages FORCE INDEX (by_visibility) WHERE visible_at <= 0";
+    sqlx::query(look).fetch_all(&mut connection).await.unwrap();
 }
 
 #[tokio::test]

@@ -53,3 +53,4 @@ impl QueueStore for Fixture {
 
 contract::table_cases!(Fixture);
 contract::queue_cases!(Fixture);
+contract::group_cases!(Fixture);

@@ -20,7 +20,7 @@ use self::deviations::Deviation;
 use self::transcript::{Answer, Request, Response};
 
 /// The longest wait for a state that comes without a request.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The result of replaying one transcript.
 pub(crate) enum Outcome {
@@ -47,7 +47,7 @@ impl Replay<'_> {
         for (index, step) in transcript.steps.iter().enumerate() {
             let deviation = deviations::of(&transcript.case, index);
             let request = step.request.renewed(&transcript.case, &mut names, self.receiver);
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + LONGEST_WAIT;
             let answered = loop {
                 let mut learned = names.clone();
                 let answer = self.send(&request).await;
@@ -161,7 +161,7 @@ pub(crate) async fn finish_callbacks(
     let failed_before =
         path.starts_with("/500/") || path.starts_with("/false/") || path.starts_with("/once500/");
     let least = if failed_before { 2 } else { 1 };
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + LONGEST_WAIT;
     while receiver.at(&path).len() < least && Instant::now() < until {
         sleep(Duration::from_millis(20)).await;
     }

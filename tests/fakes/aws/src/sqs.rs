@@ -256,6 +256,7 @@ impl Delivery {
             ("ApproximateFirstReceiveTimestamp", stored.first_received_at.map(millis)),
             ("AWSTraceHeader", stored.message.trace_header().map(ToOwned::to_owned)),
             ("DeadLetterQueueSourceArn", stored.dead_letter_of.clone()),
+            ("MessageGroupId", stored.message.group.clone()),
         ];
         let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let always = [

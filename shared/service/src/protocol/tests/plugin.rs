@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::{CallbackId, LeaseToken, TraceId};
 use bk_plugin_core::memory::{ManualClock, MemoryStore};
-use bk_plugin_core::queue::{Delivery, Message, Queue};
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::record::{FinishCallback, Lease, Record};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -321,7 +321,7 @@ impl Queue for Away {
         away()
     }
 
-    async fn receive(&self, _: usize, _: Duration) -> Stored<Vec<Delivery>> {
+    async fn receive_selected(&self, _: Receive<'_>) -> Stored<Vec<Delivery>> {
         away()
     }
 

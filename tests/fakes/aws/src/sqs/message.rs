@@ -31,6 +31,9 @@ pub(crate) struct Message {
     pub(crate) body: String,
     #[serde(default)]
     delay_seconds: Option<i64>,
+    /// Makes the queue fair to groups. A standard queue delays and delivers messages of one group as any others.
+    #[serde(rename = "MessageGroupId", default)]
+    pub(crate) group: Option<String>,
     #[serde(rename = "MessageAttributes", default)]
     pub(crate) attributes: BTreeMap<String, Attribute>,
     #[serde(rename = "MessageSystemAttributes", default)]
@@ -65,6 +68,10 @@ impl Message {
         }
         if let Some(name) = self.system_attributes.keys().find(|name| *name != "AWSTraceHeader") {
             return Err(Error::invalid(name, "MessageSystemAttributes", "Unknown system attribute."));
+        }
+        if let Some(group) = self.group.as_deref().filter(|group| !is_group(group)) {
+            let reason = "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.";
+            return Err(Error::invalid(group, "MessageGroupId", reason));
         }
         self.delay()?;
         Ok(())
@@ -111,6 +118,11 @@ impl Attribute {
         let binary = self.binary_value.as_ref().map_or(0, |base64| base64.len() / 4 * 3);
         self.data_type.len() + self.string_value.as_ref().map_or(0, String::len) + binary
     }
+}
+
+/// Whether SQS allows the text as a `MessageGroupId`.
+fn is_group(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Whether SQS allows the character in a body.

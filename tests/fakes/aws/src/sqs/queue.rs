@@ -1,6 +1,6 @@
 //! A standard queue: its messages, which of them can be received, and what a receipt handle can do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use bk_plugin_core::clock::Timestamp;
 
 use super::error::{self, Error};
 use super::message::Message;
+
+/// Messages in flight from which on a group can be noisy.
+const NOISY: usize = 30;
 
 /// The settings that a queue was created with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +153,7 @@ impl Queue {
         self.messages.retain(|_, stored| stored.sent_at + retention > now);
     }
 
-    /// Takes up to `max` messages that can be received, and hides them from now on. Also removes and returns
+    /// Takes up to `max` messages that can be received, those of quiet groups first, and hides them from now on. Also removes and returns
     /// all dead letters that are due. `next_key` gives the keys of copies that are to be delivered a second
     /// time.
     pub(crate) fn take(
@@ -171,9 +174,14 @@ impl Queue {
             .collect();
         let dead = dead.into_iter().filter_map(|key| self.messages.remove(&key)).collect();
 
+        let noisy = self.noisy_groups(now);
+        let is_noisy =
+            |stored: &Stored| stored.message.group.as_ref().is_some_and(|group| noisy.contains(group));
+        let mut receivable: Vec<_> = self.messages.iter_mut().filter(|(_, stored)| due(stored)).collect();
+        receivable.sort_by_key(|(_, stored)| is_noisy(stored));
         let mut deliveries = Vec::new();
         let mut duplicates = Vec::new();
-        for (key, stored) in self.messages.iter_mut().filter(|(_, stored)| due(stored)).take(max) {
+        for (key, stored) in receivable.into_iter().take(max) {
             if self.duplicates > 0 && !stored.is_duplicate {
                 self.duplicates -= 1;
                 duplicates.push(Stored { is_duplicate: true, ..stored.clone() });
@@ -189,6 +197,21 @@ impl Queue {
             self.messages.insert(next_key(), duplicate);
         }
         (deliveries, dead)
+    }
+
+    /// The groups that SQS makes wait for others: those that have more than a tenth of what is in flight, and at least 30
+    /// messages. (SQS also looks at how long messages take, and its numbers are approximate.)
+    fn noisy_groups(&self, now: Timestamp) -> BTreeSet<String> {
+        let in_flight = self.messages.values().filter(|stored| !stored.is_new && stored.visible_at > now);
+        let (mut total, mut by_group) = (0, BTreeMap::<&String, usize>::new());
+        for stored in in_flight {
+            total += 1;
+            if let Some(group) = &stored.message.group {
+                *by_group.entry(group).or_default() += 1;
+            }
+        }
+        let noisy = by_group.into_iter().filter(|(_, count)| *count >= NOISY && count * 10 > total);
+        noisy.map(|(group, _)| group.clone()).collect()
     }
 
     /// Deletes a message by the handle of its last delivery. The handle of an earlier delivery may delete

@@ -349,3 +349,37 @@ async fn what_is_in_a_queue_can_be_looked_at() {
     assert_eq!((message.body.as_str(), message.receive_count), ("a", 1));
     assert_eq!(message.due.as_millis(), 1_800_000_030_000);
 }
+
+#[tokio::test]
+async fn a_group_may_delay_its_messages_and_is_told_with_them() {
+    let world = World::with_queue().await;
+    let group = format!("step:1.0.0-rc.1+build~{}", "x".repeat(104));
+    world.call("SendMessage", json!({"MessageBody": "a", "MessageGroupId": group, "DelaySeconds": 5})).await;
+    assert!(world.receive().await.is_empty());
+    world.advance(5);
+    assert_eq!(one(world.receive().await)["Attributes"]["MessageGroupId"], group);
+    for bad in ["", "a b", "输入", "tab\t", &"x".repeat(129)] {
+        let code = world.refusal("SendMessage", json!({"MessageBody": "a", "MessageGroupId": bad})).await;
+        assert_eq!(code, "InvalidParameterValue", "{bad:?}");
+    }
+}
+
+/// Thirty messages in flight make a group noisy; the messages of others, and those without a group, come first then.
+#[tokio::test]
+async fn a_noisy_group_waits_for_quiet_ones() {
+    let world = World::with_queue().await;
+    let send = async |body: &str, group: &str| {
+        world.call("SendMessage", json!({"MessageBody": body, "MessageGroupId": group})).await;
+    };
+    for _ in 0..64 {
+        send("noisy", "step:1.0.0").await;
+    }
+    send("quiet", "step:2.0.0").await;
+    world.send("alone").await;
+    for _ in 0..3 {
+        assert!(world.received().await.iter().all(|(body, _)| body == "noisy"), "in the order of sending");
+    }
+    let bodies: Vec<_> = world.received().await.into_iter().map(|(body, _)| body).collect();
+    assert_eq!(bodies[..3], ["quiet", "alone", "noisy"]);
+    assert_eq!(bodies.len(), 10);
+}
