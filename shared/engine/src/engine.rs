@@ -23,6 +23,7 @@ mod take_over;
 #[cfg(test)]
 mod tests;
 mod time_budget;
+mod under_way;
 mod wake_up;
 
 use std::sync::Arc;
@@ -37,7 +38,10 @@ use bk_plugin_core::trace_context::LinkSpan;
 use bk_plugin_kit::runtime::Registry;
 use tracing::Instrument as _;
 
+use crate::author_threads::AuthorThreads;
 use crate::callback_token::{CallbackKeys, CallbackUrls};
+
+use under_way::UnderWay;
 
 pub use call_context::CallContext;
 pub use callback::CallbackError;
@@ -73,6 +77,9 @@ pub struct Engine {
     urls: Arc<CallbackUrls>,
     link_span: Option<LinkSpan>,
     counts_running: bool,
+    /// `None`: steps run where they are awaited.
+    author_threads: Option<Arc<AuthorThreads>>,
+    under_way: Arc<UnderWay>,
 }
 
 /// The engine at work on one request or message.
@@ -92,10 +99,18 @@ pub enum Handled {
 }
 
 impl Engine {
-    /// An engine made of `parts`.
+    /// An engine made of `parts`. It runs steps in place: in a test, where time is virtual and the order of all events
+    /// must be the same each time.
     pub fn new(parts: EngineParts) -> Self {
         let urls = CallbackUrls::new(Arc::clone(&parts.keys), Arc::clone(&parts.clock), &parts.callback_base);
-        Self { parts, urls: Arc::new(urls), link_span: None, counts_running: true }
+        Self {
+            parts,
+            urls: Arc::new(urls),
+            link_span: None,
+            counts_running: true,
+            author_threads: None,
+            under_way: Arc::default(),
+        }
     }
 
     /// The same engine in a process that exports traces: `link` puts each step's span into its invocation's trace.
@@ -108,6 +123,17 @@ impl Engine {
     #[must_use]
     pub fn without_running_steps(self) -> Self {
         Self { counts_running: false, ..self }
+    }
+
+    /// The same engine in a process that others depend on: steps run on `threads`.
+    #[must_use]
+    pub fn with_author_threads(self, threads: Arc<AuthorThreads>) -> Self {
+        Self { author_threads: Some(threads), ..self }
+    }
+
+    /// The threads of the authors' code, if steps do not run in place.
+    pub fn author_threads(&self) -> Option<&Arc<AuthorThreads>> {
+        self.author_threads.as_ref()
     }
 
     /// This engine at work on one request or message.
@@ -135,7 +161,7 @@ impl EngineCall<'_> {
     /// Handles one delivery of a message that was received `receive_count` times, this one included. Never
     /// fails: what cannot be done now stays in the queue.
     pub async fn handle(mut self, message: &Message, receive_count: u32) -> Handled {
-        let crashes = message.crashes(receive_count);
+        let crashes = self.crashes(message, receive_count);
         // Copies that go back into the queue carry the crash count.
         let message = message.with_crashes(crashes);
         if crashes >= self.limits().max_receive_count {
@@ -168,6 +194,13 @@ impl EngineCall<'_> {
         let delay = wake_up.due_at.since(self.clock().now()).min(self.queue().longest_delay());
         let message = Message::WakeUp(WakeUp { trace: self.context.trace.clone(), ..wake_up });
         self.retry_until(until, || self.queue().send(&message, delay)).await
+    }
+
+    /// How often the message's step crashed its process. A step that this process still runs has not crashed it: the
+    /// message was received again for another reason.
+    fn crashes(&self, message: &Message, receive_count: u32) -> u32 {
+        let is_running = self.engine.under_way.contains(message.trace_id());
+        message.crashes(if is_running { 1 } else { receive_count })
     }
 
     fn table(&self) -> &dyn Table {

@@ -4,6 +4,7 @@
 //! [`FinishCallbackClient`], so that tests run this engine over simulated ones.
 #![deny(missing_docs)]
 
+pub mod author_threads;
 pub mod callback_token;
 mod engine;
 pub mod metered_store;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use metrics::{KeyName, Unit, counter, histogram};
+use metrics::{KeyName, Unit, counter, gauge, histogram};
 
 /// Seconds a first step took.
 pub const EXECUTE_TIME: &str = "bk_plugin_execute_time";
@@ -40,6 +40,8 @@ pub const FINISH_CALLBACK_COUNT: &str = "bk_plugin_finish_callback_count";
 pub const QUEUE_DEPTH: &str = "bk_plugin_queue_depth";
 /// Messages that could not be read and are kept aside.
 pub const DEAD_LETTERS: &str = "bk_plugin_dead_letters";
+/// Threads that author code has held for longer than a poll may take.
+pub const HELD_THREADS: &str = "bk_plugin_held_threads";
 /// Seconds a call of the store took; label `operation`.
 pub const STORE_TIME: &str = "bk_plugin_store_time";
 /// Calls that the store did not answer; label `operation`.
@@ -66,7 +68,7 @@ pub enum Kind {
 }
 
 /// Every metric: its name, its kind and its description.
-pub const ALL: [(&str, Kind, &str); 17] = [
+pub const ALL: [(&str, Kind, &str); 18] = [
     (EXECUTE_TIME, Kind::Times, "Seconds a first step took"),
     (EXECUTE_FAILED_COUNT, Kind::Counter, "First steps that the plugin failed, or with invalid inputs"),
     (EXECUTE_EXCEPTION_COUNT, Kind::Counter, "First steps that ended unexpectedly"),
@@ -82,6 +84,7 @@ pub const ALL: [(&str, Kind, &str); 17] = [
     (FINISH_CALLBACK_COUNT, Kind::Counter, "Posts of finish callbacks"),
     (QUEUE_DEPTH, Kind::Gauge, "Messages in the queue"),
     (DEAD_LETTERS, Kind::Gauge, "Messages that could not be read and are kept aside"),
+    (HELD_THREADS, Kind::Gauge, "Threads that author code holds without awaiting"),
     (STORE_TIME, Kind::Times, "Seconds a call of the store took"),
     (STORE_ERROR_COUNT, Kind::Counter, "Calls that the store did not answer"),
 ];
@@ -117,6 +120,12 @@ pub fn store_failed(operation: &'static str) {
 /// Counts by how much a step began late.
 pub(crate) fn begun_late(version: &str, by: Duration) {
     histogram!(WAKE_UP_LATENESS, "version" => version.to_owned()).record(by);
+}
+
+/// Shows how many threads author code holds.
+#[expect(clippy::cast_precision_loss, reason = "there are not so many threads")]
+pub(crate) fn held_threads(count: usize) {
+    gauge!(HELD_THREADS).set(count as f64);
 }
 
 /// Counts an invocation that was ended because its step crashes its process.

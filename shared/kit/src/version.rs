@@ -130,7 +130,8 @@ impl<P: Plugin> Typed<P> {
             Ok(plugin) => plugin,
             Err(reason) => return StepOutcome::Unexpected(Failure::nowhere(reason)),
         };
-        let (storage, outputs) = match (storage_from_json(input.storage), outputs_from_json(input.outputs)) {
+        let (storage, outputs) = match (storage_from_json(&input.storage), outputs_from_json(&input.outputs))
+        {
             (Ok(storage), Ok(outputs)) => (storage, outputs),
             (Err(message), _) | (_, Err(message)) => {
                 return StepOutcome::Unexpected(Failure::nowhere(message));
@@ -190,19 +191,18 @@ fn checked<T>(
     read(Value::Object(values)).map_err(|said| invalid(&said))
 }
 
-fn storage_from_json<T: DeserializeOwned + Default>(stored: Value) -> Result<T, String> {
+fn storage_from_json<T: DeserializeOwned + Default>(stored: &Value) -> Result<T, String> {
     if stored.is_null() {
         return Ok(T::default());
     }
-    from_json(&stored)
-        .map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
+    from_json(stored).map_err(|said| format!("the stored storage does not fit the version's Storage: {said}"))
 }
 
-fn outputs_from_json<T: DeserializeOwned>(stored: Value) -> Result<Option<T>, String> {
+fn outputs_from_json<T: DeserializeOwned>(stored: &Value) -> Result<Option<T>, String> {
     if stored.as_object().is_some_and(JsonObject::is_empty) {
         return Ok(None);
     }
-    let outputs = from_json(&stored).map(Some);
+    let outputs = from_json(stored).map(Some);
     outputs.map_err(|said| format!("the stored outputs do not fit the version's Outputs: {said}"))
 }
 

@@ -12,6 +12,7 @@ use bk_plugin_aws::{Clients, ClientsError};
 use bk_plugin_core::clock::SystemClock;
 use bk_plugin_core::queue::Queue;
 use bk_plugin_engine::Engine;
+use bk_plugin_engine::author_threads::AuthorThreads;
 use bk_plugin_engine::callback_token::InvalidKey;
 use bk_plugin_engine::metered_store::MeteredStore;
 use bk_plugin_kit::ProjectErrors;
@@ -159,8 +160,9 @@ impl Parts {
         let table = DynamoDbTable::new(clients.dynamodb(), store.table);
         let queue = SqsQueue::new(clients.sqs(), store.queue_url, store.longest_delay);
         let store = Arc::new(MeteredStore::new(Arc::new(table), Arc::new(queue)));
+        let threads = AuthorThreads::start(settings.held_threads)?;
         let engine = settings.engine(EngineHost {
-            registry: registry(project, &settings.app_id).await?,
+            registry: threads.within(registry(project, &settings.app_id)).await?,
             store: Arc::clone(&store),
             app_secret: settings.app_secret.clone().unwrap_or_default(),
             callback_base,
@@ -168,7 +170,7 @@ impl Parts {
             finish_callbacks: settings.finish_callback_client(lookup("AWS_ENDPOINT_URL").is_some()),
         })?;
         // Metrics are written after the event, when no step is running, and every metric costs money.
-        let engine = Arc::new(engine.without_running_steps());
+        let engine = Arc::new(engine.without_running_steps().with_author_threads(threads));
         Ok(Self { engine, queue: store, settings, metrics })
     }
 }
@@ -198,7 +200,8 @@ async fn registry<Kind>(
     Ok(Arc::new(registry))
 }
 
-/// Runs on one thread: a function handles one event at a time, and fewer threads are started sooner.
+/// Runs on one thread: a function handles one event at a time, and fewer threads are started sooner. (Steps run on
+/// threads of their own.)
 fn run(function: impl Future<Output = Result<(), StartError>>) -> ExitCode {
     tls::install();
     let ran = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! `/healthz`: the process is alive. `/readyz`: it can serve requests, and has not received a signal to stop.
+//! `/healthz`: the process is alive and runs all code. `/readyz`: it can serve requests, and has not received a signal to stop.
 
 use std::sync::Arc;
 
@@ -6,9 +6,22 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use bk_plugin_engine::Engine;
+use bk_plugin_engine::author_threads::AuthorThreads;
 use tokio::sync::watch;
 
-pub(crate) fn routes(engine: Arc<Engine>, stopping: watch::Receiver<bool>) -> Router {
+pub(crate) fn routes(
+    engine: Arc<Engine>,
+    threads: Arc<AuthorThreads>,
+    stopping: watch::Receiver<bool>,
+) -> Router {
+    let healthy = move || {
+        let refused = threads.refused();
+        async move {
+            let Some(refused) = refused else { return (StatusCode::OK, "alive\n".to_owned()) };
+            let lines = refused.iter().map(|refused| format!("{refused}\n"));
+            (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
+        }
+    };
     let ready = move || {
         let (engine, stopping) = (Arc::clone(&engine), *stopping.borrow());
         async move {
@@ -25,5 +38,5 @@ pub(crate) fn routes(engine: Arc<Engine>, stopping: watch::Receiver<bool>) -> Ro
             }
         }
     };
-    Router::new().route("/healthz", get(|| async { "alive\n" })).route("/readyz", get(ready))
+    Router::new().route("/healthz", get(healthy)).route("/readyz", get(ready))
 }

@@ -24,6 +24,7 @@ mod traces;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use bk_plugin_engine::author_threads::AuthorThreads;
 use bk_plugin_kit::runtime::MakeProject;
 use clap::Parser as _;
 use tokio::runtime::Runtime;
@@ -96,8 +97,10 @@ fn start<Kind>(
     let log = log::install(&settings, traces.as_ref());
     bk_plugin_service::panics::log_panics();
     let served = runtime.block_on(async {
-        let registry = registry::registry(project).await?;
-        serve::serve(registry, settings, &log).await
+        let threads =
+            AuthorThreads::start(settings.shared.held_threads).map_err(StartError::AuthorThreads)?;
+        let registry = threads.within(registry::registry(project)).await?;
+        serve::serve(registry, threads, settings, &log).await
     });
     if let Some(traces) = traces {
         traces.stop();

@@ -8,6 +8,7 @@ use axum::Router;
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::Client;
 use bk_plugin_engine::Engine;
+use bk_plugin_engine::author_threads::AuthorThreads;
 use bk_plugin_engine::metered_store::MeteredStore;
 use bk_plugin_engine::worker::Worker;
 use bk_plugin_kit::runtime::Registry;
@@ -27,7 +28,12 @@ use crate::traces::TracedRequests;
 use crate::{app_secret, health, housekeeping, traces};
 
 /// Serves until a signal to stop.
-pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Log) -> Result<(), StartError> {
+pub(crate) async fn serve(
+    registry: Registry,
+    threads: Arc<AuthorThreads>,
+    settings: ServerSettings,
+    log: &Log,
+) -> Result<(), StartError> {
     let shared = &settings.shared;
     let mut stopping = stop_signal();
     let store = tokio::select! {
@@ -38,7 +44,8 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
     let metrics = Metrics::install()?;
     let metered = Arc::new(MeteredStore::new(store.clone(), store.clone()));
     let port = listener.local_addr().map_or(settings.port, |address| address.port());
-    let engine = Arc::new(engine(registry, &settings, &metered, port)?);
+    let engine = engine(registry, &settings, &metered, port)?.with_author_threads(Arc::clone(&threads));
+    let engine = Arc::new(engine);
     announce(&engine, &settings, &listener);
 
     let working = settings.role.runs_later_steps().then(|| {
@@ -52,7 +59,7 @@ pub(crate) async fn serve(registry: Registry, settings: ServerSettings, log: &Lo
     }
     let counted = tokio::spawn(metrics.clone().keep());
     let operators =
-        health::routes(Arc::clone(&engine), stopping.clone()).merge(metrics.routes(store.clone()));
+        health::routes(Arc::clone(&engine), threads, stopping.clone()).merge(metrics.routes(store.clone()));
     let traced = option_layer(settings.traces.is_some().then_some(TracedRequests));
     let routes = Shared::new(traced.layer(routes(&service, operators, settings.role, log)));
     // Callers still arrive for a moment: the load balancer learns of the stop a little later.

@@ -58,6 +58,9 @@ pub enum StartError {
     /// The exporter of traces cannot be made.
     #[error("traces cannot be sent: {0}; see OTEL_GRPC_URL")]
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The threads of the authors' code cannot be started.
+    #[error("cannot start the threads of the authors' code: {0}; see BK_PLUGIN_HELD_THREADS")]
+    AuthorThreads(io::Error),
     /// The runtime's threads cannot be started.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),

@@ -1,5 +1,6 @@
 //! No version waits for another's backlog, and no step for a host that does not answer. The clock stands still, so that
 //! no time limit ends what blocks.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +97,7 @@ trait Store: Table + Queue + 'static {}
 impl<S: Table + Queue + 'static> Store for S {}
 
 impl World {
-    async fn in_memory() -> Self {
+    fn in_memory() -> Self {
         let (clock, limits) = (Arc::new(ManualClock::default()), Limits::default());
         let store = Arc::new(MemoryStore::new(clock.clone(), limits.visibility_timeout()));
         Self::on(store, clock, tempfile::tempdir().unwrap())
@@ -110,18 +111,18 @@ impl World {
     }
 
     fn on<S: Store>(store: Arc<S>, clock: Arc<ManualClock>, folder: tempfile::TempDir) -> Self {
-        let (begin, begun) = unbounded_channel();
+        let (tell, begun) = unbounded_channel();
         let gate = Arc::new(Semaphore::new(0));
         let project = Project::new("for tests")
-            .version(Slow { begun: begin.clone(), gate: Arc::clone(&gate) })
-            .version(Quick { begun: begin.clone() });
+            .version(Slow { begun: tell.clone(), gate: Arc::clone(&gate) })
+            .version(Quick { begun: tell.clone() });
         let queue: Arc<dyn Queue> = store.clone();
         let engine = Engine::new(EngineParts {
             registry: Arc::new(project.build().unwrap()),
             table: store,
             queue: Arc::clone(&queue),
             clock: clock.clone(),
-            finish_callbacks: Arc::new(Posts { begun: begin, gate: Arc::clone(&gate) }),
+            finish_callbacks: Arc::new(Posts { begun: tell, gate: Arc::clone(&gate) }),
             keys: Arc::new(CallbackKeys::new("secret of the tests", &[], Duration::from_hours(24)).unwrap()),
             callback_base: "http://plugin.test/bk_plugin".to_owned(),
             limits: Limits::default(),
@@ -139,7 +140,7 @@ impl World {
         for _ in 0..count {
             let call = Call { context: context.clone(), ..Call::default() };
             let engine = self.engine.for_call(CallContext::default());
-            engine.invoke(&**version, TraceId::random(), call).await.unwrap();
+            engine.invoke(version, TraceId::random(), call).await.unwrap();
         }
     }
 
@@ -216,7 +217,7 @@ async fn nothing_waits_for_a_host_that_does_not_answer(mut world: World) {
 
 #[tokio::test]
 async fn a_step_does_not_wait_for_the_backlog_of_another_version_in_memory() {
-    a_step_does_not_wait_for_the_backlog_of_another_version(World::in_memory().await).await;
+    a_step_does_not_wait_for_the_backlog_of_another_version(World::in_memory()).await;
 }
 
 #[tokio::test]
@@ -226,7 +227,7 @@ async fn a_step_does_not_wait_for_the_backlog_of_another_version_on_sqlite() {
 
 #[tokio::test]
 async fn nothing_waits_for_a_host_that_does_not_answer_in_memory() {
-    nothing_waits_for_a_host_that_does_not_answer(World::in_memory().await).await;
+    nothing_waits_for_a_host_that_does_not_answer(World::in_memory()).await;
 }
 
 #[tokio::test]

@@ -143,7 +143,11 @@ impl Service {
     /// The routes' state: an engine and the settings of its routes.
     pub fn new(engine: Arc<Engine>, settings: ProtocolSettings) -> Arc<Self> {
         let registry = engine.registry();
-        let plugin_api = author_routes::mount(author_routes::PLUGIN_API, &registry.routes().plugin_api);
+        let plugin_api = author_routes::mount(
+            author_routes::PLUGIN_API,
+            &registry.routes().plugin_api,
+            engine.author_threads(),
+        );
         let description = Description::new(Arc::clone(registry), settings, Arc::clone(engine.clock()));
         Arc::new(Self {
             plugin_api: endpoint::with_either_slash(plugin_api),

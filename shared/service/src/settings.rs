@@ -50,6 +50,9 @@ pub struct Settings {
     pub authorities: Authorities,
     /// The engine's time limits and numbers.
     pub limits: Limits,
+    /// BK_PLUGIN_HELD_THREADS: how many threads author code may hold without awaiting before this process runs no more
+    /// of it.
+    pub held_threads: usize,
     /// BK_PLUGIN_BODY_LIMIT: bytes a request body may have.
     pub body_limit: usize,
     /// TZ: the time zone in which `schedule` shows times.
@@ -86,6 +89,7 @@ impl Settings {
             destinations: destinations(reader),
             authorities: authorities(reader),
             limits: limits(reader),
+            held_threads: reader.number("BK_PLUGIN_HELD_THREADS", 32, 1..=1000),
             body_limit: body_limit(reader),
             time_zone: time_zone(reader),
         }

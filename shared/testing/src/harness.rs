@@ -132,7 +132,7 @@ impl Harness {
         let call = Call { inputs: object(&inputs), context: object(&context), caller: self.caller.clone() };
         let version = self.engine.registry().version(self.version);
         let version = version.expect("the harness invokes the version it was made for");
-        let invoked = self.engine.for_call(CallContext::default()).invoke(&**version, trace_id.clone(), call);
+        let invoked = self.engine.for_call(CallContext::default()).invoke(version, trace_id.clone(), call);
         let invoked = invoked.await.expect("the store in memory does not fail");
         let mut record = Record::stub(trace_id, self.clock.now());
         record.state = invoked.state;

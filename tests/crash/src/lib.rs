@@ -1,10 +1,15 @@
-//! Plugins that keep a journal of every run of `execute` in a file, for tests that kill the server.
+//! Plugins that keep a journal of every run of `execute` in a file, or keep their thread, for tests that kill the
+//! server and for tests of a server that is kept busy.
 #![deny(missing_docs)]
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::RawQuery;
+use axum::routing::get;
 use bk_plugin_kit::prelude::*;
 
 /// The project that the `crash-plugins` binary serves.
@@ -14,6 +19,8 @@ pub fn project() -> Project {
         .version(Assistant)
         .version(Collecting)
         .version(Dying)
+        .version(Blocking)
+        .plugin_api(Router::new().route("/block", get(block)).route("/quick", get(async || "quick")))
 }
 
 /// Adds a line to the journal in a single write, so that lines of several steps do not mix.
@@ -124,4 +131,44 @@ impl Plugin for Dying {
             _ => std::process::abort(),
         }
     }
+}
+
+/// What [`Blocking`] is told.
+#[derive(Deserialize, JsonSchema)]
+pub struct BlockingInputs {
+    /// The second step keeps its thread until there is such a file.
+    until: String,
+    /// Whether it computes meanwhile, or sleeps.
+    #[serde(default)]
+    spin: bool,
+}
+
+/// 4.0.0: its second step keeps its thread.
+pub struct Blocking;
+
+impl Plugin for Blocking {
+    const META: Meta = Meta::version("4.0.0");
+    type Inputs = BlockingInputs;
+    type Context = Context;
+
+    async fn execute(&self, inputs: BlockingInputs, cx: &mut Self::Context) -> Result<Next> {
+        if let Event::Invoked = cx.event() {
+            return Ok(Next::poll(Duration::from_millis(100)));
+        }
+        keep_thread(&inputs.until, inputs.spin);
+        Ok(Next::done())
+    }
+}
+
+fn keep_thread(until: &str, spin: bool) {
+    while !Path::new(until).exists() {
+        if !spin {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Keeps its thread until there is the file that the query names.
+async fn block(RawQuery(until): RawQuery) {
+    keep_thread(&until.unwrap_or_default(), false);
 }

@@ -1,5 +1,7 @@
 //! The first step: it runs inside the caller's request and has no wake-up behind it.
 
+use std::sync::Arc;
+
 use bk_plugin_core::JsonObject;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::clock::Timestamp;
@@ -52,7 +54,7 @@ impl EngineCall<'_> {
     /// An error says that the record could not be written; then there is no invocation.
     pub async fn invoke(
         self,
-        version: &dyn Version,
+        version: &Arc<dyn Version>,
         trace_id: TraceId,
         call: Call,
     ) -> Result<Invoked, StoreError> {
@@ -69,7 +71,13 @@ impl EngineCall<'_> {
             ..Record::stub(trace_id, self.clock().now())
         };
         let first_step = self.first_step(&record, &call.inputs, &call.context);
-        let ended = self.run(version, first_step, Phase::Execute).await;
+        let ended = match self.run(version, first_step, Phase::Execute, ()).await {
+            Ok(ended) => ended,
+            Err(not_started) => {
+                Phase::Execute.count_unexpected(meta.version);
+                return Ok(Invoked::fail(Phase::Execute.unexpected(&not_started.to_string())));
+            }
+        };
         match ended.next {
             None => return Ok(Invoked::fail(ended.err)),
             Some(Next::Done) => {

@@ -13,24 +13,15 @@ pub(super) enum Pitfall {
     NoCallbackPrepared,
     /// The invocation polls without a pause and has come to this many steps.
     PollsWithoutPause(u32),
-    /// The step kept its thread for this long at a stretch.
-    BlockedThread(Duration),
 }
-
-/// Longest time a step may keep its thread without a warning. A step that awaits keeps it for microseconds.
-const LONGEST_POLL: Duration = Duration::from_secs(1);
 
 /// Steps without a pause between warnings.
 const STEPS_WITHOUT_PAUSE: u32 = 1000;
 
 impl Pitfall {
-    /// The pitfalls of a step that has ended. `longest_poll` is the longest time that one poll of its future took.
-    pub(super) fn of(
-        invoke_count: u32,
-        outcome: &StepOutcome,
-        longest_poll: Duration,
-    ) -> impl Iterator<Item = Self> {
-        let of_outcome = match outcome {
+    /// The pitfall of a step that has ended.
+    pub(super) fn of(invoke_count: u32, outcome: &StepOutcome) -> Option<Self> {
+        match outcome {
             // A wait that ends by running the plugin is also a way to sleep.
             StepOutcome::Next(Next::Callback(CallbackWait::Forever | CallbackWait::OrFail(_)), state)
                 if invoke_count == 1 && state.prepared == 0 =>
@@ -43,9 +34,7 @@ impl Pitfall {
                 Some(Self::PollsWithoutPause(invoke_count))
             }
             _ => None,
-        };
-        let blocked = (longest_poll > LONGEST_POLL).then_some(Self::BlockedThread(longest_poll));
-        of_outcome.into_iter().chain(blocked)
+        }
     }
 
     /// Warns of it, in the span of the step: that names the invocation and the version.
@@ -57,54 +46,40 @@ impl Pitfall {
             Self::PollsWithoutPause(steps) => {
                 tracing::warn!(steps, "the plugin keeps polling with an interval of 0 s");
             }
-            Self::BlockedThread(longest_poll) => {
-                let seconds = longest_poll.as_secs_f64();
-                tracing::warn!(seconds, "the step blocked its thread: other steps had to wait");
-            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_kit::runtime::Failure;
     use bk_plugin_kit::runtime::StepState;
     use serde_json::Value;
 
     use super::*;
 
-    fn pitfalls(invoke_count: u32, next: Next, prepared: u32, longest_poll: Duration) -> Vec<Pitfall> {
+    fn pitfall(invoke_count: u32, next: Next, prepared: u32) -> Option<Pitfall> {
         let state = StepState { storage: Value::Null, outputs: Value::Null, prepared };
-        Pitfall::of(invoke_count, &StepOutcome::Next(next, state), longest_poll).collect()
+        Pitfall::of(invoke_count, &StepOutcome::Next(next, state))
     }
 
     #[test]
     fn a_first_step_that_waits_for_a_callback_prepares_one() {
-        let warned = |invoke_count, next, prepared| pitfalls(invoke_count, next, prepared, Duration::ZERO);
+        let warned = pitfall;
         let minute = Duration::from_mins(1);
-        assert_eq!(warned(1, Next::callback(), 0), [Pitfall::NoCallbackPrepared]);
-        assert_eq!(warned(1, Next::callback_or_fail(minute), 0), [Pitfall::NoCallbackPrepared]);
-        assert_eq!(warned(1, Next::callback(), 1), []);
-        assert_eq!(warned(2, Next::callback(), 0), [], "an earlier step may have prepared it");
-        assert_eq!(warned(1, Next::callback_or_run(minute), 0), [], "a way to sleep");
-        assert_eq!(warned(1, Next::poll(minute), 0), []);
+        assert_eq!(warned(1, Next::callback(), 0), Some(Pitfall::NoCallbackPrepared));
+        assert_eq!(warned(1, Next::callback_or_fail(minute), 0), Some(Pitfall::NoCallbackPrepared));
+        assert_eq!(warned(1, Next::callback(), 1), None);
+        assert_eq!(warned(2, Next::callback(), 0), None, "an earlier step may have prepared it");
+        assert_eq!(warned(1, Next::callback_or_run(minute), 0), None, "a way to sleep");
+        assert_eq!(warned(1, Next::poll(minute), 0), None);
     }
 
     #[test]
     fn polling_without_a_pause_is_warned_of_every_thousand_steps() {
-        let warned = |invoke_count, interval| pitfalls(invoke_count, Next::poll(interval), 0, Duration::ZERO);
-        assert_eq!(warned(1000, Duration::ZERO), [Pitfall::PollsWithoutPause(1000)]);
-        assert_eq!(warned(2000, Duration::ZERO), [Pitfall::PollsWithoutPause(2000)]);
-        assert_eq!(warned(1001, Duration::ZERO), []);
-        assert_eq!(warned(1000, Duration::from_millis(1)), []);
-    }
-
-    #[test]
-    fn a_thread_blocked_for_more_than_a_second_is_warned_of_however_the_step_ends() {
-        let (short, long) = (Duration::from_secs(1), Duration::from_millis(1001));
-        assert_eq!(pitfalls(1, Next::done(), 0, short), []);
-        assert_eq!(pitfalls(1, Next::done(), 0, long), [Pitfall::BlockedThread(long)]);
-        let failed = StepOutcome::Unexpected(Failure::nowhere("odd"));
-        assert_eq!(Pitfall::of(7, &failed, long).collect::<Vec<_>>(), [Pitfall::BlockedThread(long)]);
+        let warned = |invoke_count, interval| pitfall(invoke_count, Next::poll(interval), 0);
+        assert_eq!(warned(1000, Duration::ZERO), Some(Pitfall::PollsWithoutPause(1000)));
+        assert_eq!(warned(2000, Duration::ZERO), Some(Pitfall::PollsWithoutPause(2000)));
+        assert_eq!(warned(1001, Duration::ZERO), None);
+        assert_eq!(warned(1000, Duration::from_millis(1)), None);
     }
 }

@@ -17,7 +17,7 @@ impl EngineCall<'_> {
     /// Requeues a copy of the message, crash count included, for after `delay`: a message that may crash its process
     /// must not run beside others.
     pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
-        let copy = message.with_crashes(message.crashes(receive_count)).put_back();
+        let copy = message.with_crashes(self.crashes(message, receive_count)).put_back();
         let delay = delay.min(self.queue().longest_delay());
         // A message that stays is redelivered only after its visibility time-out, and that delivery counts as a
         // crash. So sending the copy is retried.

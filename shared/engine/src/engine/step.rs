@@ -1,21 +1,19 @@
 //! One step, from a claimed record to its result. No store is touched here.
 
-use std::future::poll_fn;
 use std::panic::Location;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::record::{Deadline, Record, State};
 use bk_plugin_core::table::Commit;
 use bk_plugin_kit::runtime::{Failure, StepFacts, StepInput, StepOutcome, StepState, Version};
 use bk_plugin_kit::{Callback, CallbackWait, Event, Next};
-use futures::FutureExt as _;
 use futures::future::{Either, select};
-use tracing::Instrument as _;
 
 use super::EngineCall;
 use super::phase::Phase;
 use super::pitfalls::Pitfall;
+use crate::author_threads::{AuthorTask, Lost, Owner};
 
 /// The result of a step, to be written.
 pub(super) struct StepResult {
@@ -24,6 +22,11 @@ pub(super) struct StepResult {
     pub(super) outputs: Option<serde_json::Value>,
     pub(super) err: String,
 }
+
+/// No code of the step was run, and this process will not run it now: why.
+#[derive(Debug, thiserror::Error)]
+#[error("the step was not started: {0}")]
+pub(super) struct NotStarted(String);
 
 impl StepResult {
     /// A FAIL that keeps the state of the step before.
@@ -75,7 +78,11 @@ fn bounded(mut err: String) -> String {
 impl EngineCall<'_> {
     /// Runs the step that a claimed record waits for. What the step is given is moved out of the record: the commit
     /// needs none of it.
-    pub(super) async fn run_claimed(&self, record: &mut Record) -> StepResult {
+    pub(super) async fn run_claimed(
+        &self,
+        record: &mut Record,
+        until_dropped: impl Send + 'static,
+    ) -> Result<StepResult, NotStarted> {
         let event = match (record.state, record.inbox.first_mut(), record.deadline) {
             (State::Callback, Some(entry), _) => Event::Called(Callback::new(
                 record.trace_id.clone(),
@@ -84,7 +91,8 @@ impl EngineCall<'_> {
             )),
             (State::Callback, None, Some(Deadline { run: true, .. })) => Event::TimedOut,
             (State::Callback, None, _) => {
-                return StepResult::fail(Phase::Schedule.failed("no callback came in the time given for it"));
+                let err = Phase::Schedule.failed("no callback came in the time given for it");
+                return Ok(StepResult::fail(err));
             }
             _ => Event::Polled,
         };
@@ -97,9 +105,9 @@ impl EngineCall<'_> {
         };
         let Some(version) = self.engine.registry().version(&record.plugin_version) else {
             let message = format!("version {} is not deployed any more", record.plugin_version);
-            return StepResult::fail(Phase::Schedule.failed(&message));
+            return Ok(StepResult::fail(Phase::Schedule.failed(&message)));
         };
-        self.run(&**version, input, Phase::Schedule).await
+        self.run(version, input, Phase::Schedule, until_dropped).await
     }
 
     /// The facts of the record's next step.
@@ -115,33 +123,62 @@ impl EngineCall<'_> {
         }
     }
 
-    /// Runs `execute` within the step's time limit.
-    pub(super) async fn run(&self, version: &dyn Version, input: StepInput, phase: Phase) -> StepResult {
+    /// Runs `execute` within the step's time limit. `until_dropped` is dropped after the author's future, which may be
+    /// long after this returns: code that does not await cannot be stopped.
+    pub(super) async fn run(
+        &self,
+        version: &Arc<dyn Version>,
+        input: StepInput,
+        phase: Phase,
+        until_dropped: impl Send + 'static,
+    ) -> Result<StepResult, NotStarted> {
         let meta = version.meta();
         let (limit, begun) = (self.step_time_limit(&meta), self.clock().now());
         let invoke_count = input.facts.invoke_count;
         let called = matches!(input.facts.event, Event::Called(_));
         let running = self.engine.counts_running.then(|| phase.begin(meta.version));
         let span = self.step_span(meta.version, &input.facts);
-        let outcome = async {
+        let of_step = Arc::clone(version);
+        let step = self.start(Owner::Version(meta.version), span.clone(), async move {
             tracing::debug!("plugin start execute");
-            let mut longest_poll = Duration::ZERO;
-            let step = timed(version.step(input), &mut longest_poll);
-            let outcome = match select(step, self.clock().sleep(limit)).await {
-                Either::Left((outcome, _)) => outcome,
-                Either::Right(_) => StepOutcome::Unexpected(Failure::nowhere(format!(
-                    "the step took longer than its time limit of {} s",
-                    limit.as_secs_f64()
-                ))),
-            };
-            log_end(&outcome);
-            Pitfall::of(invoke_count, &outcome, longest_poll).for_each(Pitfall::warn);
+            let outcome = of_step.step(input).await;
+            drop(until_dropped);
             outcome
+        });
+        let outcome = match select(step, self.clock().sleep(limit)).await {
+            Either::Left((Ok(outcome), _)) => outcome,
+            Either::Left((Err(Lost::Panicked(text)), _)) => {
+                StepOutcome::Unexpected(Failure::nowhere(format!("panicked: {text}")))
+            }
+            Either::Left((Err(lost), _)) => return Err(NotStarted(lost.to_string())),
+            Either::Right(((), step)) if !step.has_started() => {
+                return Err(NotStarted(format!("no thread was free for {} s", limit.as_secs_f64())));
+            }
+            Either::Right(_) => StepOutcome::Unexpected(Failure::nowhere(format!(
+                "the step took longer than its time limit of {} s",
+                limit.as_secs_f64()
+            ))),
         };
-        let outcome = outcome.instrument(span).await;
+        span.in_scope(|| {
+            log_end(&outcome);
+            Pitfall::of(invoke_count, &outcome).into_iter().for_each(Pitfall::warn);
+        });
         drop(running);
         phase.count(meta.version, self.clock().now().since(begun), &outcome, called);
-        StepResult::of(outcome, phase)
+        Ok(StepResult::of(outcome, phase))
+    }
+
+    /// Starts the author's code where the host runs it.
+    fn start<T: Send + 'static>(
+        &self,
+        owner: Owner,
+        span: tracing::Span,
+        step: impl Future<Output = T> + Send + 'static,
+    ) -> AuthorTask<T> {
+        match self.engine.author_threads() {
+            Some(threads) => threads.spawn(owner, span, step),
+            None => AuthorTask::in_place(owner, span, step),
+        }
     }
 
     /// The commit that writes the result of a step.
@@ -161,19 +198,6 @@ impl EngineCall<'_> {
             inbox_len: (state == State::Callback).then_some(record.inbox.len()),
         }
     }
-}
-
-/// The same step, which notes the longest time that one poll of it took.
-fn timed<T>(
-    mut step: impl Future<Output = T> + Unpin,
-    longest_poll: &mut Duration,
-) -> impl Future<Output = T> + Unpin {
-    poll_fn(move |cx| {
-        let begun = Instant::now();
-        let polled = step.poll_unpin(cx);
-        *longest_poll = begun.elapsed().max(*longest_poll);
-        polled
-    })
 }
 
 fn log_end(outcome: &StepOutcome) {
@@ -196,23 +220,5 @@ fn log_end(outcome: &StepOutcome) {
             tracing::error!(pathname, lineno, "plugin execute raise unexpected error: {message}");
         }
         StepOutcome::Invalid(message) => tracing::warn!("{message}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_longest_poll_of_a_step_is_noted() {
-        let mut longest = Duration::ZERO;
-        let step = async {
-            tokio::task::yield_now().await;
-            std::thread::sleep(Duration::from_millis(20));
-            tokio::task::yield_now().await;
-            7
-        };
-        assert_eq!(timed(Box::pin(step), &mut longest).await, 7);
-        assert!(longest >= Duration::from_millis(20), "{longest:?}");
     }
 }

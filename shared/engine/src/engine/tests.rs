@@ -1,6 +1,7 @@
 //! The engine over a table and a queue in memory and a clock set by hand.
 
 mod callbacks;
+mod held_threads;
 mod taking_over;
 mod trouble;
 
@@ -166,6 +167,11 @@ const URL_INFO: &str = "plugin_callback_info";
 
 impl Bench {
     fn new() -> Self {
+        Self::of(Project::new("").version(Scripted), None)
+    }
+
+    /// One of these versions, whose steps run on `threads` or in place.
+    fn of(project: Project, threads: Option<Arc<AuthorThreads>>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let limits = Limits::default();
         let store = Arc::new(MemoryStore::new(clock.clone(), limits.visibility_timeout()));
@@ -173,7 +179,7 @@ impl Bench {
         let receiver = Arc::new(Receiver::default());
         let keys = Arc::new(CallbackKeys::new("secret", &[], limits.keep_finished).unwrap());
         let engine = Engine::new(EngineParts {
-            registry: Arc::new(Project::new("").version(Scripted).build().unwrap()),
+            registry: Arc::new(project.build().unwrap()),
             table: unreliable.clone(),
             queue: store.clone(),
             clock: clock.clone(),
@@ -182,6 +188,10 @@ impl Bench {
             callback_base: "http://plugin.test/bk_plugin".to_owned(),
             limits,
         });
+        let engine = match threads {
+            Some(threads) => engine.with_author_threads(threads),
+            None => engine,
+        };
         let trace_id = TraceId::random();
         Self { engine: Arc::new(engine), store, unreliable, clock, receiver, keys, trace_id }
     }
@@ -197,7 +207,7 @@ impl Bench {
             json!({URL_INFO: {"url": "http://caller.test/", "data": {}}}).as_object().cloned().unwrap();
         let call = Call { inputs, context, caller: caller() };
         let version = self.engine.registry().version("1.0.0").unwrap();
-        self.call_engine().invoke(&**version, self.trace_id.clone(), call).await.unwrap()
+        self.call_engine().invoke(version, self.trace_id.clone(), call).await.unwrap()
     }
 
     /// A token of a callback that the invocation may have prepared.

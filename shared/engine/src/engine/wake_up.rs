@@ -11,8 +11,10 @@ use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Claim, ClaimOn, Commit, Write};
 use bk_plugin_kit::Next;
 
+use super::requeue::OUTAGE;
 use super::step::StepResult;
 use super::{EngineCall, Handled};
+use crate::author_threads::Owner;
 use crate::metrics::begun_late;
 
 impl EngineCall<'_> {
@@ -22,15 +24,85 @@ impl EngineCall<'_> {
         if wake_up.due_at > now {
             return self.forward_hop(wake_up, now).await;
         }
+        if let Some(not_now) = self.not_here(wake_up, now).await? {
+            return Ok(not_now);
+        }
         let lease = self.new_lease(now);
         let mut record = match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => record,
             Claim::Refused(record) => return self.on_claim_refused(wake_up, record.as_deref(), now).await,
         };
+        let Some(running) = self.engine.under_way.begin(&record.trace_id) else {
+            return self.put_back(wake_up, lease.until.since(now)).await;
+        };
         begun_late(&record.plugin_version, now.since(wake_up.due_at));
         self.context.enter_invocation(&record.trace);
-        let ended = self.run_claimed(&mut record).await;
-        self.send_and_commit(wake_up, ended, &record, &lease).await
+        match self.run_claimed(&mut record, running).await {
+            Ok(ended) => self.send_and_commit(wake_up, ended, &record, &lease).await,
+            Err(not_started) => {
+                tracing::warn!("wake-up put back: {not_started}");
+                self.give_back(wake_up, &record, &lease).await
+            }
+        }
+    }
+
+    /// Gives the lease of a step back that was not started, and puts its wake-up back.
+    async fn give_back(
+        &self,
+        wake_up: &WakeUp,
+        record: &Record,
+        lease: &Lease,
+    ) -> Result<Handled, StoreError> {
+        // Writes the record as it is, without the lease.
+        let unchanged = Commit {
+            state: record.state,
+            invoke_count: record.invoke_count,
+            storage: None,
+            outputs: None,
+            err: record.err.clone(),
+            deadline: record.deadline,
+            consume: false,
+            owed: record.owed,
+            finish_at: None,
+            expires_at: None,
+            inbox_len: None,
+        };
+        let delay = match self.table().commit(&record.trace_id, &lease.token, &unchanged).await {
+            Ok(_) => OUTAGE.delay(wake_up.put_backs),
+            Err(_) => lease.until.since(self.clock().now()),
+        };
+        self.put_back(wake_up, delay).await
+    }
+
+    /// Puts a wake-up back, for this process or another, if its step must not be started here now: because this process
+    /// runs a step of the invocation still, or runs no more code of its version.
+    async fn not_here(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Option<Handled>, StoreError> {
+        let is_running = self.engine.under_way.contains(&wake_up.trace_id);
+        let refuses = self.engine.author_threads().is_some_and(|threads| threads.refused().is_some());
+        if !is_running && !refuses {
+            return Ok(None);
+        }
+        let record = self.table().read(&wake_up.trace_id).await?;
+        let not_here = is_running || record.as_ref().is_some_and(|record| self.refuses(record));
+        Ok(match ClaimRefused::of(wake_up, record.as_deref(), now) {
+            // What this means where the step is not running: the claim could be granted.
+            ClaimRefused::NothingToRun | ClaimRefused::NotWrittenYet if not_here => {
+                tracing::debug!(trace_id = %wake_up.trace_id, "wake-up put back: not to be run here now");
+                Some(self.put_back(wake_up, OUTAGE.delay(wake_up.put_backs)).await?)
+            }
+            _ if not_here => Some(self.on_claim_refused(wake_up, record.as_deref(), now).await?),
+            _ => None,
+        })
+    }
+
+    /// Whether this process runs no more code of the record's version.
+    fn refuses(&self, record: &Record) -> bool {
+        let version = self.engine.registry().version(&record.plugin_version);
+        let threads = self.engine.author_threads();
+        let refused = version
+            .zip(threads)
+            .and_then(|(version, threads)| threads.refuses(Owner::Version(version.meta().version)));
+        refused.is_some()
     }
 
     pub(super) async fn claim(

@@ -21,7 +21,7 @@ use super::plan::{Additional, Kind, NodeId, Object, Plan};
 pub(super) struct Alias {
     /// The node of the struct.
     pub(super) object: NodeId,
-    pub(super) alias: String,
+    pub(super) name: String,
     pub(super) field: String,
 }
 
@@ -43,9 +43,9 @@ pub(super) fn of<T: DeserializeOwned>(plan: &Plan) -> Vec<Alias> {
                     Some(Asked::Name(meaning)) => Some(meaning),
                     _ => None,
                 };
-                aliases.extend(aliases_among(names, object, means).map(|(alias, field)| Alias {
+                aliases.extend(aliases_among(names, object, means).map(|(name, field)| Alias {
                     object: node,
-                    alias,
+                    name,
                     field,
                 }));
                 object.properties.iter().for_each(|(name, id)| next(Step::Key(name.clone()), *id));

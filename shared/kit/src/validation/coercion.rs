@@ -176,10 +176,11 @@ impl Walk<'_> {
 
 /// Notes the change of the value at a position; false if there is none that fits.
 fn note(changes: &mut Changes, position: usize, patch: Option<Patch>) -> bool {
-    if let Some(patch) = patch.as_ref().filter(|patch| !patch.is_same()) {
-        changes.push((position, patch.clone()));
+    let Some(patch) = patch else { return false };
+    if !patch.is_same() {
+        changes.push((position, patch));
     }
-    patch.is_some()
+    true
 }
 
 fn patch_of(coerced: Cow<'_, Value>) -> Patch {
@@ -232,12 +233,11 @@ pub(super) fn entries_of(value: &Value) -> Option<Vec<Entry<'_>>> {
         };
         // A key that is there again has the later value, at its first place.
         let entry = Entry { key: key.clone(), pair, value };
-        match at.get(&key) {
-            Some(first) => entries[*first] = entry,
-            None => {
-                at.insert(key, entries.len());
-                entries.push(entry);
-            }
+        if let Some(first) = at.get(&key) {
+            entries[*first] = entry;
+        } else {
+            at.insert(key, entries.len());
+            entries.push(entry);
         }
     }
     Some(entries)

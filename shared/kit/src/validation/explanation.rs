@@ -227,7 +227,8 @@ impl Walk<'_> {
 /// What is wrong with the type of a value, whatever is in it.
 fn mismatch(kind: &Kind, value: &Value) -> Option<Cow<'static, str>> {
     let message = match (kind, value) {
-        (Kind::Any | Kind::Reference(_) | Kind::Union(_) | Kind::All(_), _) => return None,
+        (Kind::Any | Kind::Reference(_) | Kind::Union(_) | Kind::All(_), _)
+        | (Kind::List(_) | Kind::Set(_), Value::Array(_)) => return None,
         (Kind::Scalar(wanted), value) if scalar::coerced(*wanted, value).is_some() => return None,
         (Kind::Enum { permitted, scalar }, value) if choice(permitted, *scalar, value).is_some() => {
             return None;
@@ -235,7 +236,6 @@ fn mismatch(kind: &Kind, value: &Value) -> Option<Cow<'static, str>> {
         (_, Value::Null) => messages::NULL,
         (Kind::Scalar(wanted), _) => messages::expected(*wanted),
         (Kind::Enum { permitted, .. }, _) => return Some(messages::not_a_choice(permitted).into()),
-        (Kind::List(_) | Kind::Set(_), Value::Array(_)) => return None,
         (Kind::List(_), _) => messages::LIST,
         (Kind::Set(_), _) => messages::SET,
         (Kind::Tuple(items), Value::Array(values)) if values.len() == items.len() => return None,

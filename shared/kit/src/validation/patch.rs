@@ -1,9 +1,8 @@
 //! What coercion changes in a value.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use bk_plugin_core::JsonObject;
 use serde_json::Value;
 
 /// How a value differs from what was sent. Cloning it is cheap, so that the walk can keep the patch of each value.
@@ -34,7 +33,7 @@ impl Patch {
     pub(super) fn and(self, later: Self) -> Self {
         match (self, later) {
             (earlier, Self::Same) => earlier,
-            (Self::Inside(earlier), Self::Inside(later)) => Self::Inside(merged(&earlier, &later).into()),
+            (Self::Inside(earlier), Self::Inside(later)) => Self::Inside(merged(&earlier, &later)),
             (Self::Pairs(earlier), Self::Pairs(later)) if earlier.len() == later.len() => {
                 let both = earlier.iter().zip(later.iter());
                 let both = both.map(|((key, at, one), (_, _, other))| {
@@ -77,7 +76,7 @@ impl Patch {
                 let entries = entries
                     .iter()
                     .map(|(key, at, change)| (key.clone(), change.apply(value_at(*at).unwrap_or_default())));
-                Value::Object(JsonObject::from_iter(entries))
+                Value::Object(entries.collect())
             }
             (_, value) => value,
         }
@@ -93,29 +92,12 @@ fn applied(changes: &[(usize, Patch)], mut items: Vec<Value>) -> Vec<Value> {
     items
 }
 
-/// Two lists of changes, each in the order of positions, as one.
-fn merged(earlier: &[(usize, Patch)], later: &[(usize, Patch)]) -> Vec<(usize, Patch)> {
-    let mut merged: Vec<(usize, Patch)> = Vec::with_capacity(earlier.len() + later.len());
-    let (mut earlier, mut later) = (earlier.iter().peekable(), later.iter().peekable());
-    loop {
-        merged.push(match (earlier.peek(), later.peek()) {
-            (None, None) => return merged,
-            (Some((at, one)), Some((other_at, other))) if at == other_at => {
-                let both = (*at, one.clone().and(other.clone()));
-                (earlier.next(), later.next());
-                both
-            }
-            (Some((at, change)), other) if other.is_none_or(|(other_at, _)| at < other_at) => {
-                let change = (*at, change.clone());
-                earlier.next();
-                change
-            }
-            (_, Some((at, change))) => {
-                let change = (*at, change.clone());
-                later.next();
-                change
-            }
-            (Some(_), None) => return merged,
-        });
+/// The changes of both; where they change the same, both of these.
+fn merged(earlier: &[(usize, Patch)], later: &[(usize, Patch)]) -> Rc<[(usize, Patch)]> {
+    let mut changes: BTreeMap<usize, Patch> = earlier.iter().cloned().collect();
+    for (position, change) in later {
+        let earlier = changes.remove(position).unwrap_or(Patch::Same);
+        changes.insert(*position, earlier.and(change.clone()));
     }
+    changes.into_iter().collect()
 }

@@ -41,12 +41,12 @@ impl Index<NodeId> for Plan {
 
 impl Plan {
     /// Adds another name of a property.
-    pub(super) fn add_alias(&mut self, Alias { object: NodeId(at), alias, field }: Alias) {
+    pub(super) fn add_alias(&mut self, Alias { object: NodeId(at), name, field }: Alias) {
         if let Kind::Object(object) = &mut self.nodes[at].kind
             && let Some(node) = object.properties.get(&field).copied()
         {
-            object.properties.insert(alias.clone(), node);
-            object.aliases.push((alias, field));
+            object.properties.insert(name.clone(), node);
+            object.aliases.push((name, field));
         }
     }
 

@@ -109,13 +109,10 @@ impl<'p> Walk<'p> {
 
     /// The members of a union that a value may be of, by their constants.
     pub(super) fn members(&mut self, union: &Union, value: &Value) -> Vec<NodeId> {
-        match union.by_constant(value) {
-            Some(member) => member.into_iter().collect(),
-            None => {
-                let members = union.members.iter().copied();
-                members.filter(|member| self.shape(*member, value) != Shape::Other).collect()
-            }
-        }
+        union.by_constant(value).unwrap_or_else(|| {
+            let members = union.members.iter().copied();
+            members.filter(|member| self.shape(*member, value) != Shape::Other).collect()
+        })
     }
 
     /// What the constants of a member say of a value. It looks at nothing that is deeper in the value.

@@ -54,6 +54,33 @@ async fn only_what_cannot_be_read_stays() {
 }
 
 #[tokio::test]
+async fn a_step_that_blocks_its_thread_holds_up_no_other_of_its_batch() {
+    let cloud = Cloud::new().await;
+    let (blocking, _) = cloud.invoke(json!({ "path": ["poll", "block"] }), false).await;
+    let mut others = Vec::new();
+    for _ in 0..9 {
+        others.push(cloud.invoke(json!({ "path": ["poll", "end"] }), false).await.0);
+    }
+    cloud.clock.advance(SECOND);
+    let event: SqsEvent = serde_json::from_value(cloud.wake_ups.receive_batch().unwrap()).unwrap();
+    assert_eq!(event.records.len(), 10);
+    let ends_at = cloud.clock.now() + TIME_OUT;
+    let others_end = async {
+        for trace_id in &others {
+            while cloud.schedule(trace_id).await["state"] != 4 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // So that less than eight seconds are left.
+        cloud.clock.advance(SECOND * 53);
+    };
+    let (response, ()) = futures::join!(cloud.poll_tick.handle(event, ends_at), others_end);
+    assert!(response.batch_item_failures.is_empty());
+    let data = cloud.schedule(&blocking).await;
+    assert_eq!(data["err"], "plugin schedule failed: the step took longer than its time limit of 52 s");
+}
+
+#[tokio::test]
 async fn a_crash_is_followed_by_another_delivery() {
     let cloud = Cloud::new().await;
     let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), false).await;

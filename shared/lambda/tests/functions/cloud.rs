@@ -15,6 +15,7 @@ use bk_plugin_aws::sqs::SqsQueue;
 use bk_plugin_core::clock::Clock as _;
 use bk_plugin_core::memory::ManualClock;
 use bk_plugin_core::record::FinishCallback;
+use bk_plugin_engine::author_threads::AuthorThreads;
 use bk_plugin_engine::callback_token::CallbackKeys;
 use bk_plugin_engine::{Engine, EngineParts, FinishCallbackClient, Limits, PostError};
 use bk_plugin_kit::prelude::*;
@@ -29,7 +30,7 @@ pub(crate) const TIME_OUT: Duration = Duration::from_mins(1);
 pub(crate) const VISIBILITY: Duration = Duration::from_mins(6);
 const MAX_RECEIVE_COUNT: u32 = 5;
 
-/// Does what `path` says, step by step: `poll`, `callback`, `end`, `fail`, `die`.
+/// Does what `path` says, step by step: `poll`, `callback`, `end`, `fail`, `die`, `block`.
 struct Path;
 
 #[derive(Deserialize, JsonSchema)]
@@ -75,6 +76,10 @@ impl Plugin for Path {
             "fail" => fail!("as told"),
             // Whoever runs this never comes back.
             "die" => std::future::pending().await,
+            "block" => {
+                std::thread::sleep(Duration::from_secs(5));
+                Ok(Next::done())
+            }
             _ => Ok(Next::done()),
         }
     }
@@ -122,7 +127,7 @@ impl Cloud {
         let clients = clients.unwrap();
         let posts = Arc::new(Posts::default());
         let queue = Arc::new(SqsQueue::new(clients.sqs(), queue_url, Duration::from_mins(15)));
-        let engine = Arc::new(Engine::new(EngineParts {
+        let engine = Engine::new(EngineParts {
             registry: Arc::new(Project::new("for tests").version(Path).build().unwrap()),
             table: Arc::new(DynamoDbTable::new(clients.dynamodb(), "invocations")),
             queue: queue.clone(),
@@ -131,7 +136,8 @@ impl Cloud {
             keys: Arc::new(CallbackKeys::new("secret of the tests", &[], Duration::from_hours(24)).unwrap()),
             callback_base: "http://plugin.test/bk_plugin".to_owned(),
             limits: Limits { max_receive_count: MAX_RECEIVE_COUNT, ..Limits::default() },
-        }));
+        });
+        let engine = Arc::new(engine.with_author_threads(AuthorThreads::start(32).unwrap()));
         let mut settings = ProtocolSettings::new("bk-plugin-demo", time_zone(None).unwrap());
         settings.admission = protocol::Admission::Anyone;
         let service = Service::new(Arc::clone(&engine), settings);

@@ -1,8 +1,10 @@
 //! `POST invoke/<version>`: begins an invocation.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -13,10 +15,13 @@ use bk_plugin_core::ids::TraceId;
 use bk_plugin_core::record::State as InvocationState;
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_engine::{Call, Invoked};
+use bk_plugin_kit::runtime::panic_text;
+use futures::FutureExt as _;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::task::JoinError;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
@@ -86,31 +91,55 @@ pub(super) async fn invoke(
     let trace_id = TraceId::random();
     let id = trace_id.clone();
     let call = Call { inputs, context, caller };
-    let step = async move { engine.for_call(call_context).invoke(&*version, id, call).await };
-    match whatever_the_caller_does(&service.steps, step).await {
+    let step = async move { engine.for_call(call_context).invoke(&version, id, call).await };
+    match AssertUnwindSafe(ToItsEnd::new(step, &service.steps)).catch_unwind().await {
         Ok(Ok(Invoked { state, outputs, err })) => {
             let data = InvokeData { outputs, state, err };
             Ok(json(StatusCode::OK, &WithTraceId { result: true, data, message: "success", trace_id }))
         }
         Ok(Err(error)) => Err(not_stored(&error, trace_id)),
-        Err(error) => {
-            tracing::error!(%trace_id, %error, "invoke panicked");
+        Err(panic) => {
+            tracing::error!(%trace_id, panic = panic_text(&*panic), "invoke panicked");
             let message = "internal error: the server's log says more";
             Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message).with_trace_id(trace_id))
         }
     }
 }
 
-/// Runs a step to its end even if the caller hangs up. The first poll runs here: a step that never waits, like
-/// most that end at once, is over before it would have been handed to a task.
-async fn whatever_the_caller_does<F>(steps: &TaskTracker, step: F) -> Result<F::Output, JoinError>
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-{
-    let mut step = Box::pin(step);
-    match futures::poll!(step.as_mut()) {
-        Poll::Ready(ended) => Ok(ended),
-        Poll::Pending => steps.spawn(step.in_current_span()).await,
+/// A step that goes on to its end even if the caller hangs up. Only then is it handed to a task.
+struct ToItsEnd<F: Future<Output: Send + 'static> + Send + 'static> {
+    /// `None` when it has ended.
+    step: Option<Pin<Box<F>>>,
+    steps: TaskTracker,
+    /// Counts the step among `steps` from its beginning.
+    _counted: TaskTrackerToken,
+}
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> ToItsEnd<F> {
+    fn new(step: F, steps: &TaskTracker) -> Self {
+        Self { step: Some(Box::pin(step)), steps: steps.clone(), _counted: steps.token() }
+    }
+}
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> Future for ToItsEnd<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Taken out meanwhile: a step that panics is over.
+        let Some(mut step) = self.step.take() else { return Poll::Pending };
+        let polled = step.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.step = Some(step);
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> Drop for ToItsEnd<F> {
+    fn drop(&mut self) {
+        if let (Some(step), Ok(runtime)) = (self.step.take(), Handle::try_current()) {
+            self.steps.spawn_on(step.in_current_span(), &runtime);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The routes as a client sees them, over a store in memory.
 
+mod author_routes;
 mod dispatch;
 mod gateway;
 mod plugin;
@@ -280,9 +281,10 @@ async fn bodies_have_a_limit() {
 
 #[tokio::test]
 async fn panics_and_slow_requests_are_answered() {
-    let Fixture { routes, .. } = fixture(|settings| settings.request_timeout = Duration::from_millis(50));
+    let Fixture { routes, .. } = fixture(|_| {});
     let panic = get(&routes, "/bk_plugin/plugin_api/panic").await;
     assert!(panic.is_failure(500) && !panic.message().contains("boom"), "{}", panic.body);
+    let Fixture { routes, .. } = fixture(|settings| settings.request_timeout = Duration::from_millis(50));
     let slow = get(&routes, "/bk_plugin/plugin_api/slow/").await;
     assert!(slow.is_failure(504) && slow.message().contains("0.05 s"), "{}", slow.body);
 }
@@ -439,9 +441,9 @@ async fn logs_of_an_invocation() {
     use tracing_subscriber::layer::SubscriberExt as _;
 
     let Fixture { routes, log, .. } = fixture(|_| {});
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log));
+    // For all threads: the step runs on another one.
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log)).unwrap();
     let invoked = post(&routes, "/bk_plugin/invoke/1.0.0", ECHO).await;
-    drop(guard);
     let path = format!("/bk_plugin/logs/{}", invoked.body["trace_id"].as_str().unwrap());
     assert_eq!(
         get(&routes, &path).await.body,

@@ -97,7 +97,9 @@ impl DueMessages {
 
     /// Puts messages back that were taken and not received. The next receive also looks for those of others.
     pub(super) fn put_back(&mut self, due: Vec<OwnMessage>) {
-        due.into_iter().for_each(|message| self.remember(message));
+        for message in due {
+            self.remember(message);
+        }
         self.looks.clear();
     }
 

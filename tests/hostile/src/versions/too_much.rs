@@ -9,7 +9,7 @@ use super::{SOON, version};
 /// More bytes than a record may have.
 const TOO_LARGE: usize = 5 * 1024 * 1024;
 
-/// 1.0.0-logs: 20,000 lines in the log in each of five steps.
+/// 1.0.0-logs: 2,000 lines in the log in each of 50 steps.
 pub struct Logs;
 
 impl Plugin for Logs {
@@ -22,10 +22,10 @@ impl Plugin for Logs {
         if cx.invoke_count() == 1 {
             return Ok(Next::poll(SOON));
         }
-        for line in 0..20_000 {
+        for line in 0..2000 {
             tracing::info!(line, "this version says much");
         }
-        Ok(if cx.invoke_count() > 5 { Next::done() } else { Next::poll(Duration::ZERO) })
+        Ok(if cx.invoke_count() > 50 { Next::done() } else { Next::poll(Duration::ZERO) })
     }
 }
 

@@ -53,7 +53,7 @@ async fn a_callback_that_comes_while_the_step_before_runs_is_seen_by_its_commit(
     else {
         panic!("not claimed")
     };
-    let ended = bench.call_engine().run_claimed(&mut record).await;
+    let ended = bench.call_engine().run_claimed(&mut record, ()).await.unwrap();
     let Message::WakeUp(wake_up) = bench.wake_up(1) else { unreachable!() };
     bench.call(json!("meanwhile")).await.unwrap();
     bench.work().await; // finds POLL and drops the callback's wake-up

@@ -158,7 +158,7 @@ async fn a_commit_that_was_made_but_reported_as_failed_is_not_repeated() {
     else {
         panic!("not claimed")
     };
-    let ended = bench.call_engine().run_claimed(&mut record).await;
+    let ended = bench.call_engine().run_claimed(&mut record, ()).await.unwrap();
     let commit = bench.call_engine().commit_of(ended, &record, bench.clock.now());
     bench.store.commit(&bench.trace_id, &lease.token, &commit).await.unwrap();
     let again = StepResult { next: Some(Next::done()), ..StepResult::fail(String::new()) };

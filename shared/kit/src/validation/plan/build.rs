@@ -230,14 +230,14 @@ impl Builder<'_> {
     /// The rules of a schema. `of_kind` are keywords that only some kinds leave to the rules.
     fn rules(&self, schema: &JsonObject, of_kind: &[&str]) -> Result<Rules, ModelError> {
         let is_rule = |key: &str| RULES.contains(&key) || of_kind.contains(&key);
-        let looks_inside = |key: &str| RULES_THAT_LOOK_INSIDE.contains(&key);
+        let is_inner_rule = |key: &str| RULES_THAT_LOOK_INSIDE.contains(&key);
         let mut rules = JsonObject::new();
         let mut look_inside = false;
         for (key, value) in schema {
             let is_width = key == "format" && value.as_str().is_some_and(is_number_format);
-            if (is_rule(key) || looks_inside(key)) && !is_width {
+            if (is_rule(key) || is_inner_rule(key)) && !is_width {
                 rules.insert(key.clone(), value.clone());
-                look_inside |= looks_inside(key);
+                look_inside |= is_inner_rule(key);
             }
         }
         if rules.contains_key("additionalItems") {

@@ -16,16 +16,16 @@ pub(super) struct ByConstant {
 }
 
 impl Union {
-    /// The members that an object may be of, if that can be looked up.
-    pub(in super::super) fn by_constant(&self, value: &Value) -> Option<Option<NodeId>> {
+    /// The member that an object may be of, or no member, if that can be looked up.
+    pub(in super::super) fn by_constant(&self, value: &Value) -> Option<Vec<NodeId>> {
         let by_constant = self.by_constant.as_ref()?;
         let values = value.as_object()?;
         let constant = match &by_constant.tag {
             Some(tag) => values.get(tag)?.as_str()?,
             None if values.len() == 1 => values.keys().next()?,
-            None => return Some(None),
+            None => return Some(Vec::new()),
         };
-        Some(by_constant.members.get(constant).copied())
+        Some(by_constant.members.get(constant).copied().into_iter().collect())
     }
 }
 

@@ -332,7 +332,8 @@ fn a_rule_that_looks_inside_cannot_refer_to_a_recursive_type() {
 }
 
 fn object(value: Value) -> JsonObject {
-    value.as_object().unwrap().clone()
+    let Value::Object(object) = value else { panic!("not an object") };
+    object
 }
 
 /// Schemas of three definitions that refer to each other.

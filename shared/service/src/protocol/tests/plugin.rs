@@ -1,10 +1,12 @@
-//! A plugin with three versions and routes of its own, served over a store in memory.
+//! A plugin with three versions and routes of its own, served over a store in memory. Their code runs on threads of its own, as in
+//! every host.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Multipart, OriginalUri, RawQuery, Request};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -15,10 +17,12 @@ use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::record::{FinishCallback, Lease, Record};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
+use bk_plugin_engine::author_threads::AuthorThreads;
 use bk_plugin_engine::callback_token::CallbackKeys;
 use bk_plugin_engine::{CallContext, Engine, EngineParts, FinishCallbackClient, Limits, PostError};
 use bk_plugin_kit::prelude::*;
 use bk_plugin_kit::runtime::Registry;
+use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use serde_json::json;
 
@@ -152,6 +156,23 @@ async fn sleeps() {
     tokio::time::sleep(Duration::from_secs(5)).await;
 }
 
+/// A body of three frames, whose length is not known before.
+async fn frames() -> Body {
+    let frame = |number| async move {
+        tokio::task::yield_now().await;
+        Ok::<_, std::io::Error>(format!("{number} "))
+    };
+    Body::from_stream(futures::stream::iter(0..3).then(frame))
+}
+
+/// A body that panics after its first frame.
+async fn broken() -> Body {
+    Body::from_stream(futures::stream::iter(0..3).map(|number| {
+        assert_eq!(number, 0);
+        Ok::<_, std::io::Error>("begins ")
+    }))
+}
+
 fn registry() -> Registry {
     let plugin_api = Router::new()
         .route("/with/", get(echo_ok).post(echo))
@@ -161,7 +182,10 @@ fn registry() -> Registry {
         .route("/fail/", get(fails))
         .route("/unexpected/", get(fails_unexpectedly))
         .route("/404/", get(own_404))
-        .route("/slow/", get(sleeps));
+        .route("/slow/", get(sleeps))
+        .route("/blocks/", get(async || std::thread::sleep(secs(2))))
+        .route("/frames/", get(frames))
+        .route("/broken/", get(broken));
     Project::new("for tests 测试")
         .version(Echo)
         .version(Called)
@@ -220,7 +244,7 @@ fn engine(
     clock: Arc<ManualClock>,
     limits: Limits,
 ) -> Arc<Engine> {
-    Arc::new(Engine::new(EngineParts {
+    let engine = Engine::new(EngineParts {
         registry: Arc::new(registry()),
         table,
         queue,
@@ -229,7 +253,8 @@ fn engine(
         keys: keys(),
         callback_base: "http://plugin.test/bk_plugin".to_owned(),
         limits,
-    }))
+    });
+    Arc::new(engine.with_author_threads(AuthorThreads::start(8).unwrap()))
 }
 
 fn keys() -> Arc<CallbackKeys> {
