@@ -23,6 +23,9 @@ const HEAD: &str = "\
 /// Prints a row for each offence whose name contains one of the `wanted` texts, or for all; with `write`, puts the
 /// table into the page as well.
 pub(crate) fn print(wanted: &[String], write: bool) -> Result<(), Failure> {
+    if write && !wanted.is_empty() {
+        return Err("only the whole table is written: leave out the names of offences".into());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (_silent, silent_port) = silent_port()?;
     let binary = std::env::current_exe()?;
