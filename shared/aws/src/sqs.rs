@@ -14,10 +14,8 @@ use aws_sdk_sqs::types::{
     Message as Received, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
     MessageSystemAttributeValue,
 };
-use bk_plugin_core::ids::TraceId;
 use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
 use bk_plugin_core::store_error::StoreError;
-use serde::{Deserialize, Serialize};
 
 use crate::unavailable::unavailable;
 
@@ -29,9 +27,6 @@ pub const LARGEST_MESSAGE: usize = 1024 * 1024;
 const LARGEST_BATCH: usize = 10;
 /// The longest wait for messages in one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-
-/// The format that messages are written in. A message in an unknown format was sent by a newer version.
-const FORMAT: u32 = 1;
 
 /// The delayed queue, in a standard queue of SQS.
 #[derive(Debug, Clone)]
@@ -48,48 +43,6 @@ impl SqsQueue {
     }
 }
 
-/// A message on the wire.
-#[derive(Serialize)]
-struct Body<'a> {
-    format: u32,
-    #[serde(flatten)]
-    message: &'a Message,
-}
-
-/// A message that cannot be read: it is not from this program, or from a newer version.
-#[derive(Debug, thiserror::Error)]
-#[error("{problem}")]
-pub struct UnreadableMessage {
-    /// The invocation that the message is about, if that part is readable.
-    pub trace_id: Option<TraceId>,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-/// Reads a message's body.
-pub fn parse(body: &str) -> Result<Message, UnreadableMessage> {
-    #[derive(Deserialize)]
-    struct Known {
-        #[serde(default)]
-        format: Option<u32>,
-        #[serde(default)]
-        trace_id: Option<String>,
-    }
-    let unreadable = |trace_id, problem| UnreadableMessage { trace_id, problem };
-    let known: Known = serde_json::from_str(body)
-        .map_err(|error| unreadable(None, format!("the message is not one of the framework's: {error}")))?;
-    let trace_id = known.trace_id.and_then(|id| TraceId::parse(&id).ok());
-    match known.format {
-        Some(FORMAT) => serde_json::from_str(body)
-            .map_err(|error| unreadable(trace_id, format!("the message is damaged: {error}"))),
-        Some(format) => {
-            let problem = format!("the message has format {format}; this version reads {FORMAT}");
-            Err(unreadable(trace_id, problem))
-        }
-        None => Err(unreadable(trace_id, "the message has no format".to_owned())),
-    }
-}
-
 /// A delay in whole seconds, as SQS wants it, rounded up: a wake-up that comes before it is due has to be sent again.
 fn seconds(delay: Duration) -> i32 {
     let whole = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
@@ -99,7 +52,7 @@ fn seconds(delay: Duration) -> i32 {
 #[async_trait]
 impl Queue for SqsQueue {
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
-        let body = serde_json::to_string(&Body { format: FORMAT, message }).expect("a message is JSON");
+        let body = message.to_body()?;
         if body.len() > LARGEST_MESSAGE {
             return Err(StoreError::TooLarge { size: body.len(), limit: LARGEST_MESSAGE });
         }
@@ -173,21 +126,21 @@ fn is_trace_header(text: &str) -> bool {
             .is_some_and(|(time, id)| digits(time, 8) && digits(id, 24))
 }
 
-/// Leaves a message that cannot be read in the queue, which makes it a dead letter in the end.
+/// Leaves a message that names no invocation in the queue, which makes it a dead letter in the end.
 fn delivery(received: Received) -> Option<Delivery> {
     let count = received
         .attributes
         .as_ref()
         .and_then(|of| of.get(&MessageSystemAttributeName::ApproximateReceiveCount))
         .and_then(|count| count.parse().ok());
-    match parse(received.body.as_deref().unwrap_or_default()) {
+    match Message::parse(received.body.as_deref().unwrap_or_default()) {
         Ok(message) => Some(Delivery {
             message,
             handle: received.receipt_handle.unwrap_or_default(),
             receive_count: count.unwrap_or(1),
         }),
         Err(error) => {
-            tracing::error!(message_id = received.message_id, %error, "a message cannot be read");
+            tracing::error!(message_id = received.message_id, %error, "a message names no invocation");
             None
         }
     }
@@ -195,36 +148,7 @@ fn delivery(received: Received) -> Option<Delivery> {
 
 #[cfg(test)]
 mod tests {
-    use bk_plugin_core::clock::Timestamp;
-    use bk_plugin_core::queue::WakeUp;
-
     use super::*;
-
-    #[test]
-    fn a_body_has_its_format_and_reads_back() {
-        let at = Timestamp::from_millis(1_800_000_000_000);
-        let message = Message::WakeUp(WakeUp::for_step(TraceId::random(), 3, at));
-        let body = serde_json::to_string(&Body { format: FORMAT, message: &message }).unwrap();
-        assert!(body.starts_with(r#"{"format":1,"kind":"wake_up","trace_id":""#), "{body}");
-        assert_eq!(parse(&body).unwrap(), message);
-    }
-
-    #[test]
-    fn what_cannot_be_read_says_why_and_whom_it_is_about() {
-        let id = TraceId::random();
-        let newer = format!(r#"{{"format":2,"kind":"nudge","trace_id":"{id}"}}"#);
-        let damaged = format!(r#"{{"format":1,"kind":"wake_up","trace_id":"{id}"}}"#);
-        for (body, about, said) in [
-            (newer.as_str(), Some(&id), "has format 2"),
-            (&damaged, Some(&id), "damaged"),
-            (r#"{"trace_id":"../x"}"#, None, "no format"),
-            ("garbage", None, "not one of the framework's"),
-        ] {
-            let error = parse(body).unwrap_err();
-            assert_eq!(error.trace_id.as_ref(), about);
-            assert!(error.problem.contains(said), "{error}");
-        }
-    }
 
     #[test]
     fn only_a_trace_header_is_passed_on_as_one() {

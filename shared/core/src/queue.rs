@@ -4,6 +4,8 @@
 //! Not promised: any order, or that only one receiver has a message at a time. The crate `contract` has the tests that
 //! every implementation passes.
 
+mod body;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +18,8 @@ use crate::message_group::MessageGroup;
 use crate::store_error::StoreError;
 use crate::trace_context::TraceContext;
 
+pub use body::{NotAMessage, Unread, Unreadable};
+
 /// A request to look at a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -24,6 +28,9 @@ pub enum Message {
     WakeUp(WakeUp),
     /// Post the finish callback.
     Finish(Finish),
+    /// Anything else: a newer release has sent it, or it is damaged. It is neither lost nor changed.
+    #[serde(skip)]
+    Unreadable(Unreadable),
 }
 
 /// What a message asks for.
@@ -40,7 +47,8 @@ impl Message {
     pub fn kind(&self) -> MessageKind {
         match self {
             Self::WakeUp(_) => MessageKind::WakeUp,
-            Self::Finish(_) => MessageKind::Finish,
+            // No author's code runs for a message that cannot be read: it needs no slot of a step.
+            Self::Finish(_) | Self::Unreadable(_) => MessageKind::Finish,
         }
     }
 
@@ -49,6 +57,7 @@ impl Message {
         match self {
             Self::WakeUp(wake_up) => &wake_up.trace_id,
             Self::Finish(finish) => &finish.trace_id,
+            Self::Unreadable(unreadable) => &unreadable.trace_id,
         }
     }
 
@@ -57,6 +66,7 @@ impl Message {
         match self {
             Self::WakeUp(wake_up) => wake_up.group.as_ref(),
             Self::Finish(finish) => finish.group.as_ref(),
+            Self::Unreadable(_) => None,
         }
     }
 
@@ -66,6 +76,7 @@ impl Message {
         let before = match self {
             Self::WakeUp(wake_up) => wake_up.crashes,
             Self::Finish(_) => 0,
+            Self::Unreadable(unreadable) => unreadable.crashes(),
         };
         before.saturating_add(receive_count.saturating_sub(1))
     }
@@ -75,6 +86,7 @@ impl Message {
         match self {
             Self::WakeUp(wake_up) => &wake_up.trace,
             Self::Finish(finish) => &finish.trace,
+            Self::Unreadable(_) => TraceContext::NONE,
         }
     }
 
@@ -82,7 +94,7 @@ impl Message {
     pub fn put_backs(&self) -> u32 {
         match self {
             Self::WakeUp(wake_up) => wake_up.put_backs,
-            Self::Finish(_) => 0,
+            Self::Finish(_) | Self::Unreadable(_) => 0,
         }
     }
 
@@ -93,7 +105,7 @@ impl Message {
             Self::WakeUp(wake_up) => {
                 Self::WakeUp(WakeUp { put_backs: wake_up.put_backs.saturating_add(1), ..wake_up })
             }
-            Self::Finish(finish) => Self::Finish(finish),
+            other @ (Self::Finish(_) | Self::Unreadable(_)) => other,
         }
     }
 
@@ -103,6 +115,7 @@ impl Message {
         match self {
             Self::WakeUp(wake_up) => Self::WakeUp(WakeUp { crashes, ..wake_up.clone() }),
             Self::Finish(finish) => Self::Finish(finish.clone()),
+            Self::Unreadable(unreadable) => Self::Unreadable(unreadable.clone().with_crashes(crashes)),
         }
     }
 }
@@ -154,6 +167,10 @@ pub struct Finish {
     pub trace_id: TraceId,
     /// Posts that failed before.
     pub attempt: u32,
+    /// When the invocation ended, as the commit says that the message was sent for. It is sent before that commit,
+    /// which may not be made. `None`: a former release has sent the message, after the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_at: Option<Timestamp>,
     /// The group of the host that is posted to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<MessageGroup>,
@@ -165,7 +182,7 @@ pub struct Finish {
 impl Finish {
     /// A request for the first post.
     pub fn first(trace_id: TraceId) -> Self {
-        Self { trace_id, attempt: 0, group: None, trace: TraceContext::default() }
+        Self { trace_id, attempt: 0, finish_at: None, group: None, trace: TraceContext::default() }
     }
 }
 
@@ -226,7 +243,7 @@ pub enum Selection {
     WakeUps,
     /// The wake-ups of these groups.
     WakeUpsOf(Vec<MessageGroup>),
-    /// Requests for finish callbacks, except those of these groups.
+    /// Requests for finish callbacks, except those of these groups. Messages that cannot be read count as such.
     FinishesExcept(Vec<MessageGroup>),
 }
 
@@ -246,12 +263,16 @@ impl Selection {
 /// The delayed queue.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Stores a message that can be received after `delay`, which is at most [`Queue::longest_delay`].
+    /// Stores a message ([`Message::to_body`]) that can be received after `delay`, which is at most
+    /// [`Queue::longest_delay`].
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError>;
 
     /// Returns messages that are due, possibly fewer than there are. Waits for the first one, which may be sent, fall due
     /// or become visible again meanwhile. A received message is hidden from other receivers for the visibility time-out;
     /// after that it can be received again unless it was deleted.
+    ///
+    /// A body that names no invocation ([`Message::parse`]) is not returned. It goes to the dead letters, and the log
+    /// says so.
     ///
     /// Messages that are not selected stay, however many are due, and hold no other up. (SQS cannot select: it returns
     /// every message, and waits to the end. No worker receives from it; Lambda does, and SQS itself is fair to groups.)

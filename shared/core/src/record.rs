@@ -81,7 +81,7 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// The end of a wait for a callback.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadline {
     /// When the wait is over.
@@ -125,7 +125,8 @@ pub struct Record {
     pub outputs: Value,
     /// Why the invocation failed; empty otherwise.
     pub err: String,
-    /// The end of the current wait for a callback, if it has one.
+    /// The end of the current wait, if it has one: in POLL the interval's, in CALLBACK that of the time given for the
+    /// callback. (A record in POLL that a former release has written has none.)
     pub deadline: Option<Deadline>,
     /// How to tell the caller of the end, if the caller wants to be told.
     pub finish_callback: Option<FinishCallback>,

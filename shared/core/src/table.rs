@@ -58,7 +58,7 @@ pub struct Commit {
     pub outputs: Option<Value>,
     /// Why the invocation failed; empty otherwise.
     pub err: String,
-    /// The end of the wait for a callback that begins now, if it has one.
+    /// The end of the wait that begins now, if it has one.
     pub deadline: Option<Deadline>,
     /// Whether the first entry of the inbox is removed, because the step was given it. There must be one.
     pub consume: bool,

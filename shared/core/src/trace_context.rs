@@ -30,6 +30,9 @@ pub const LOG_SPAN: &str = "invocation";
 const LONGEST: usize = 512;
 
 impl TraceContext {
+    /// No trace.
+    pub const NONE: &Self = &Self { traceparent: None, tracestate: None, xray: None };
+
     /// Whether it names no trace.
     pub fn is_empty(&self) -> bool {
         self.traceparent.is_none() && self.xray.is_none()

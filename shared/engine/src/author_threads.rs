@@ -1,14 +1,15 @@
 //! The threads that the authors' code runs on, apart from HTTP, stores and timers.
 //!
-//! Code that does not await keeps its thread, and no one can take it away. Here it keeps a thread that can be replaced:
+//! Code that does not await keeps its thread, and cannot be stopped. Here it keeps a thread that can be replaced:
 //! an executor shared by some threads, of which one more is started for each that is *held*, that is, for each whose
 //! current poll has lasted longer than [`HELD_AFTER`]. Tasks of others go on, on the other threads. The number of held
 //! threads is bounded; at the bound the owners of the code that holds them get no more threads ([`Refusal`]).
 //!
-//! The threads have a tokio runtime of their own entered, for what authors' code spawns and waits for.
+//! While an owner's code runs, a tokio runtime of that owner's is entered, for what the code spawns and waits for.
 
 mod crew;
 mod refusal;
+mod runtimes;
 mod task;
 mod thread;
 
@@ -21,7 +22,6 @@ use std::time::Duration;
 
 use async_executor::Executor;
 use futures::future::poll_fn;
-use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::Span;
 
 pub use refusal::Refused;
@@ -29,6 +29,7 @@ pub use task::{AuthorTask, Lost};
 
 use crew::Crew;
 use refusal::Refusal;
+use runtimes::Runtimes;
 use task::Watched;
 
 /// A thread is held when one poll of a task has lasted longer than this. A task that awaits is polled for microseconds.
@@ -42,7 +43,7 @@ const TOLD_AFTER: Duration = Duration::from_secs(1);
 pub enum Owner {
     /// Steps of this version.
     Version(&'static str),
-    /// The handlers of the author's own routes.
+    /// The handlers of the author's own routes, and the function that makes the project.
     Routes,
 }
 
@@ -58,39 +59,28 @@ impl fmt::Display for Owner {
 /// The threads that the authors' code runs on. They end, once nothing holds them, when this is dropped.
 pub struct AuthorThreads {
     shared: Arc<Shared>,
-    /// What the authors' code spawns and waits for. `None` only while this is dropped.
-    runtime: Option<Runtime>,
+    runtimes: Runtimes,
 }
 
 /// What the threads share.
 struct Shared {
     executor: Executor<'static>,
-    runtime: Handle,
     crew: Crew,
     refusal: Arc<Refusal>,
 }
-
-/// Threads of the tokio runtime, besides one for each core. A task that an author spawns and that blocks holds one of
-/// them, and none is put in its place.
-const SPARE_WORKERS: usize = 6;
 
 impl AuthorThreads {
     /// Starts the threads: as many as there are cores, at least two. Up to `bound` more are started in the place of held
     /// ones.
     pub fn start(bound: usize) -> io::Result<Arc<Self>> {
         let base = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(base + SPARE_WORKERS)
-            .thread_name("author-tokio")
-            .enable_all()
-            .build()?;
+        let runtimes = Runtimes::new(Owner::Routes)?;
         let shared = Arc::new(Shared {
             executor: Executor::new(),
-            runtime: runtime.handle().clone(),
             crew: Crew::new(base, bound),
             refusal: Arc::default(),
         });
-        let threads = Self { shared: Arc::clone(&shared), runtime: Some(runtime) };
+        let threads = Self { shared: Arc::clone(&shared), runtimes };
         crew::start(&shared)?;
         Ok(Arc::new(threads))
     }
@@ -102,7 +92,8 @@ impl AuthorThreads {
         span: Span,
         future: impl Future<Output = T> + Send + 'static,
     ) -> AuthorTask<T> {
-        let watched = Watched::on_threads(owner, span, future, Arc::clone(&self.shared.refusal));
+        let (runtime, refusal) = (self.runtimes.of(owner), Arc::clone(&self.shared.refusal));
+        let watched = Watched::on_threads(owner, span, future, runtime, refusal);
         AuthorTask::spawned(watched, &self.shared.executor)
     }
 
@@ -116,12 +107,12 @@ impl AuthorThreads {
         self.shared.refusal.of(owner)
     }
 
-    /// Runs author code that makes what later tasks use, such as clients: on the caller's thread, and with the runtime
-    /// of these threads entered, so that the tasks it spawns are theirs.
+    /// Runs author code that makes what later tasks use, such as clients: on the caller's thread, but with a runtime of
+    /// the author's entered, so that the tasks it spawns run there.
     pub async fn within<T>(&self, future: impl Future<Output = T>) -> T {
-        let mut future = pin!(future);
+        let (mut future, runtime) = (pin!(future), self.runtimes.of(Owner::Routes));
         poll_fn(|cx| {
-            let _within = self.shared.runtime.enter();
+            let _within = runtime.enter();
             future.as_mut().poll(cx)
         })
         .await
@@ -131,10 +122,6 @@ impl AuthorThreads {
 impl Drop for AuthorThreads {
     fn drop(&mut self) {
         self.shared.crew.end_all();
-        if let Some(runtime) = self.runtime.take() {
-            // Waits for nothing: what is held may never come back.
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -24,6 +24,7 @@ mod take_over;
 mod tests;
 mod time_budget;
 mod under_way;
+mod unreadable;
 mod wake_up;
 
 use std::sync::Arc;
@@ -173,6 +174,7 @@ impl EngineCall<'_> {
             let handled = match &message {
                 Message::WakeUp(wake_up) => self.wake_up(wake_up).await,
                 Message::Finish(finish) => self.finish(finish).await,
+                Message::Unreadable(unreadable) => self.unreadable(unreadable).await,
             };
             match handled {
                 Ok(handled) => handled,

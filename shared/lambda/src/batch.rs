@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use bk_plugin_aws::sqs::{UnreadableMessage, parse};
 use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::queue::{Delivery, Queue};
+use bk_plugin_core::queue::{Delivery, Message, NotAMessage, Queue};
 use bk_plugin_core::trace_context::TraceContext;
 use bk_plugin_engine::suspects::{Plan, SuspectPolicy, plan};
 use bk_plugin_engine::{CallContext, Engine, Handled, TimeBudget};
@@ -26,7 +25,7 @@ pub struct PollTick {
     dead_letter_queue_arn: String,
 }
 
-/// A readable message of a batch.
+/// A message of a batch.
 struct BatchMessage {
     id: String,
     delivery: Delivery,
@@ -61,13 +60,11 @@ impl PollTick {
             match BatchMessage::read(record) {
                 Ok(message) if is_dead => dead.push(message),
                 Ok(message) => live.push(message),
-                Err(unreadable) if is_dead => {
-                    if self.unreadable_dead_letter(&id, &unreadable, budget).await == Handled::Leave {
-                        stay.push(id);
-                    }
+                Err(error) if is_dead => {
+                    tracing::error!(message_id = id, %error, "a dead letter about no invocation is dropped");
                 }
-                Err(unreadable) => {
-                    tracing::error!(message_id = id, error = %unreadable, "a message cannot be read");
+                Err(error) => {
+                    tracing::error!(message_id = id, %error, "a message names no invocation");
                     stay.push(id);
                 }
             }
@@ -116,20 +113,6 @@ impl PollTick {
         }
         batch_message.unless(put_back)
     }
-
-    async fn unreadable_dead_letter(
-        &self,
-        id: &str,
-        unreadable: &UnreadableMessage,
-        budget: TimeBudget,
-    ) -> Handled {
-        let Some(trace_id) = &unreadable.trace_id else {
-            tracing::error!(message_id = id, error = %unreadable, "a dead letter about no invocation is dropped");
-            return Handled::Delete;
-        };
-        let context = CallContext { time_budget: Some(budget), ..CallContext::default() };
-        self.engine.for_call(context).unreadable_dead_letter(trace_id, &unreadable.problem).await
-    }
 }
 
 impl AsRef<Delivery> for BatchMessage {
@@ -139,8 +122,8 @@ impl AsRef<Delivery> for BatchMessage {
 }
 
 impl BatchMessage {
-    fn read(record: SqsMessage) -> Result<Self, UnreadableMessage> {
-        let message = parse(record.body.as_deref().unwrap_or_default())?;
+    fn read(record: SqsMessage) -> Result<Self, NotAMessage> {
+        let message = Message::parse(record.body.as_deref().unwrap_or_default())?;
         let attribute = |name: &str| record.attributes.get(name);
         let receive_count = attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok());
         Ok(Self {

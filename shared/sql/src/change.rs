@@ -16,11 +16,25 @@ pub(crate) struct Change {
 }
 
 pub(crate) enum ChangeKind {
-    Create { new: Box<NewRecord>, inbox_len: Option<usize> },
-    Claim { on: ClaimOn, lease: Lease, now: Timestamp },
-    Commit { token: LeaseToken, new: Box<NewStep> },
+    Create {
+        new: Box<NewRecord>,
+        inbox_len: Option<usize>,
+    },
+    Claim {
+        on: ClaimOn,
+        lease: Lease,
+        now: Timestamp,
+    },
+    Commit {
+        token: LeaseToken,
+        new: Box<NewStep>,
+    },
     Append(NewEntry),
     Settle,
+    /// Takes a lease off: its holder cannot read the record, and other processes may.
+    Release {
+        token: LeaseToken,
+    },
 }
 
 /// The answer to a change. The record is part of it if the change was refused or was a claim.
@@ -41,7 +55,7 @@ impl Change {
                 new.step.storage.unwrap_or(0) + new.step.outputs.unwrap_or(0) + new.err.len()
             }
             ChangeKind::Append(entry) => entry.data.len(),
-            ChangeKind::Claim { .. } | ChangeKind::Settle => 0,
+            ChangeKind::Claim { .. } | ChangeKind::Settle | ChangeKind::Release { .. } => 0,
         }
     }
 }

@@ -210,6 +210,14 @@ impl Head {
         if std::mem::take(&mut self.owed) { Verdict::Applied } else { Verdict::Nothing }
     }
 
+    /// Takes the lease with this token off.
+    pub(crate) fn release(&mut self, token: &LeaseToken) -> Verdict {
+        match self.lease.take_if(|lease| lease.token == *token) {
+            Some(_) => Verdict::Applied,
+            None => Verdict::Nothing,
+        }
+    }
+
     fn holds(&self, receipt: &Receipt) -> bool {
         self.inbox.iter().any(|entry| entry.receipt == *receipt)
     }

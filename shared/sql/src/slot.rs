@@ -54,6 +54,7 @@ impl<'a> Slot<'a> {
             ChangeKind::Commit { token, new } => self.commit(token, new, limit),
             ChangeKind::Append(entry) => self.append(entry, limit),
             ChangeKind::Settle => self.settle(),
+            ChangeKind::Release { token } => self.release(token),
         }
     }
 
@@ -130,6 +131,13 @@ impl<'a> Slot<'a> {
             }
             self.head = Some(head);
         }
+        verdict
+    }
+
+    fn release(&mut self, token: &LeaseToken) -> Verdict {
+        let Some(head) = &mut self.head else { return Verdict::Nothing };
+        let verdict = head.release(token);
+        self.lease_changed |= verdict == Verdict::Applied;
         verdict
     }
 

@@ -81,10 +81,10 @@ fn none_early(model: &Protocol, s: &State) -> bool {
     })
 }
 
-/// A finished invocation owes its finish callback or has posted it. While it owes one, a message will remind
-/// a runner of it.
+/// A finished invocation owes its finish callback or has posted it. While it owes one, a message asks for it.
 fn finish_is_sent(s: &State) -> bool {
-    let reminded = !s.queue.is_empty() || s.runners.iter().any(|runner| *runner != Runner::Idle);
+    let asked = pending(s).any(|message| matches!(message, Message::Finish { .. }));
+    let reminded = asked || s.runners.contains(&Runner::Posted);
     s.record.state != Stands::Finished || if s.record.owed { reminded } else { s.posted }
 }
 

@@ -2,13 +2,13 @@
 //! between any two effects.
 //!
 //! Not in the model: the data that steps store, stores that fail or give wrong answers (the simulation has
-//! those), receive counts and dead letters, waits beyond the queue's longest delay, and clocks that differ.
+//! those), which run of the last step a finish message is from, receive counts and dead letters, waits beyond the queue's longest delay, and clocks that differ.
 
 use stateright::{Model, Property};
 
 use crate::properties;
 use crate::state::{
-    Action, Call, Claim, Event, Invoke, Message, Met, Next, Record, Runner, Stands, State, wake_up,
+    Action, Call, Claim, Event, Invoke, Message, Met, Next, Record, Runner, Stands, State, finish, wake_up,
 };
 
 /// A rule that is left out or reversed.
@@ -30,8 +30,9 @@ pub enum Mutation {
     CallbackRunsPoll,
     CommitIgnoresLease,
     CommitIgnoresInbox,
-    OwedIsNotSent,
-    FinishBeforeCommit,
+    CommitBeforeFinish,
+    EarlyFinishIsDropped,
+    EarlyFinishIsPosted,
     SettleBeforePost,
     /// No property breaks without this rule: it is a second line of defence.
     FirstRecordIgnoresInbox,
@@ -129,13 +130,7 @@ impl Protocol {
         let asks_again = record.invoke_count == after_step && self.without(Mutation::ClaimIgnoresEnd);
         let forgotten = self.without(Mutation::ConsumedIsForgotten);
         match receipt {
-            _ if record.state == Stands::Finished && !asks_again => {
-                if record.owed {
-                    Met::Owed
-                } else {
-                    Met::Past
-                }
-            }
+            _ if record.state == Stands::Finished && !asks_again => Met::Past,
             Some(receipt) if record.consumed.contains(&receipt) && !forgotten => Met::Past,
             Some(receipt) if is_stub || !record.inbox.contains(&receipt) => Met::Behind,
             Some(_) if is_polling => Met::Past,
@@ -152,7 +147,7 @@ impl Protocol {
         }
     }
 
-    /// Claims the step, or puts the wake-up back, or drops it.
+    /// Claims the step, or puts the message back, or drops it.
     fn meet(&self, s: &mut State, runner: usize, met: Met) {
         let Runner::Holds(held) = s.runners[runner] else { return };
         s.runners[runner] = Runner::Idle;
@@ -171,17 +166,28 @@ impl Protocol {
             (Met::Behind, Message::WakeUp { after_step, due, receipt, put_backs_left })
                 if !self.without(Mutation::DropWhenBehind) =>
             {
-                let unbounded = s.has_live_sender() || self.without(Mutation::PutBackWithoutBound);
-                if let Some(put_backs_left) = put_backs_left.checked_sub(u8::from(!unbounded)) {
+                if let Some(put_backs_left) = self.put_back(s, put_backs_left) {
                     s.send(Message::WakeUp { after_step, due, receipt, put_backs_left });
                 }
             }
-            (Met::Owed, _) if !self.without(Mutation::OwedIsNotSent) => s.send(Message::Finish),
+            (Met::Behind, Message::Finish { put_backs_left })
+                if !self.without(Mutation::EarlyFinishIsDropped) =>
+            {
+                if let Some(put_backs_left) = self.put_back(s, put_backs_left) {
+                    s.send(Message::Finish { put_backs_left });
+                }
+            }
             _ => {}
         }
     }
 
-    /// The next effect of a runner: sends the follow-up messages, commits, sends the finish message, or
+    /// The put-backs that are left after one more, if one more is allowed.
+    fn put_back(&self, s: &State, put_backs_left: u8) -> Option<u8> {
+        let unbounded = s.has_live_sender() || self.without(Mutation::PutBackWithoutBound);
+        put_backs_left.checked_sub(u8::from(!unbounded))
+    }
+
+    /// The next effect of a runner: sends the follow-up messages, commits, posts the finish callback, or
     /// deletes.
     fn work(&self, s: &mut State, runner: usize, fails: bool) {
         s.runners[runner] = match std::mem::replace(&mut s.runners[runner], Runner::Idle) {
@@ -218,8 +224,8 @@ impl Protocol {
                     if self.without(Mutation::CommitBeforeSend) {
                         to_send = self.follow_ups(s.clock, next, due, claim);
                     }
-                    if next == Next::Done && !self.without(Mutation::FinishBeforeCommit) {
-                        to_send.push(Message::Finish);
+                    if next == Next::Done && self.without(Mutation::CommitBeforeFinish) {
+                        to_send.push(finish());
                     }
                     Runner::Committed { wake_up: held, to_send }
                 }
@@ -231,7 +237,7 @@ impl Protocol {
                 }
                 None => Runner::Idle,
             },
-            Runner::Holds(_) if s.record.owed => {
+            Runner::Holds(_) if s.record.owed || s.record.state != Stands::Finished => {
                 self.post_or_settle(s, true);
                 Runner::Posted
             }
@@ -251,8 +257,8 @@ impl Protocol {
         if inbox_left && matches!(next, Next::Callback(_)) {
             messages.push(wake_up(claim.step + 1, clock, None));
         }
-        if next == Next::Done && self.without(Mutation::FinishBeforeCommit) {
-            messages.push(Message::Finish);
+        if next == Next::Done && !self.without(Mutation::CommitBeforeFinish) {
+            messages.push(finish());
         }
         messages
     }
@@ -273,6 +279,11 @@ impl Protocol {
             Runner::Holds(Message::WakeUp { after_step, receipt, .. }) => {
                 actions.push(Action::Meet(runner, self.met(s, after_step, receipt)));
             }
+            Runner::Holds(Message::Finish { .. })
+                if s.record.state != Stands::Finished && !self.without(Mutation::EarlyFinishIsPosted) =>
+            {
+                actions.push(Action::Meet(runner, Met::Behind));
+            }
             _ => actions.push(Action::Work(runner)),
         }
         if self.steps_fail && matches!(s.runners[runner], Runner::Runs(..)) {
@@ -292,7 +303,7 @@ impl Protocol {
             | Runner::Runs(held, _)
             | Runner::Commits { wake_up: held, .. }
             | Runner::Committed { wake_up: held, .. } => s.send(held),
-            Runner::Posted => s.send(Message::Finish),
+            Runner::Posted => s.send(finish()),
             Runner::Idle => {}
         }
     }

@@ -40,7 +40,7 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Message {
     WakeUp { after_step: u8, due: u8, receipt: Option<u8>, put_backs_left: u8 },
-    Finish,
+    Finish { put_backs_left: u8 },
 }
 
 /// The handler of `invoke`.
@@ -103,7 +103,7 @@ pub enum Runner {
         next: Next,
         due: Option<u8>,
     },
-    /// Has committed; sends the remaining messages, then deletes its wake-up.
+    /// Has committed; deletes its wake-up. (With some rules left out it has messages to send before.)
     Committed {
         wake_up: Message,
         to_send: Vec<Message>,
@@ -140,12 +140,10 @@ pub enum Met {
     Claimable,
     /// A runner's lease is on the record.
     Leased,
-    /// The step or callback that the wake-up was sent for is not written yet, or never will be.
+    /// The step, callback or end that the message was sent for is not written yet, or never will be.
     Behind,
     /// The step was committed, the callback was consumed, or there is nothing to do yet.
     Past,
-    /// Finished, and a finish callback is owed.
-    Owed,
 }
 
 /// An action: what can happen next.
@@ -182,6 +180,11 @@ pub enum Action {
 /// A wake-up as it is sent the first time.
 pub fn wake_up(after_step: u8, due: u8, receipt: Option<u8>) -> Message {
     Message::WakeUp { after_step, due, receipt, put_backs_left: 1 }
+}
+
+/// A request for the finish callback as it is sent the first time.
+pub fn finish() -> Message {
+    Message::Finish { put_backs_left: 1 }
 }
 
 impl Message {

@@ -58,8 +58,9 @@ fn every_rule_is_needed() {
         Mutation::CallbackRunsPoll,
         Mutation::CommitIgnoresLease,
         Mutation::CommitIgnoresInbox,
-        Mutation::OwedIsNotSent,
-        Mutation::FinishBeforeCommit,
+        Mutation::CommitBeforeFinish,
+        Mutation::EarlyFinishIsDropped,
+        Mutation::EarlyFinishIsPosted,
         Mutation::SettleBeforePost,
     ];
     let (order, time) = (&cases::ORDER, &cases::TIME);

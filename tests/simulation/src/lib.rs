@@ -15,6 +15,7 @@ mod mutation;
 mod outside;
 mod plugin;
 mod ports;
+mod releases;
 mod run;
 mod script;
 mod world;

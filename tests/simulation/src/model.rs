@@ -133,6 +133,13 @@ fn written(world: &World, walk: &mut Walk, now: &Committed, event: Option<String
             kept = false;
             (State::Fail, now.err.clone())
         }
+        _ if now.err.contains("cannot be read") => {
+            if !world.releases.are_two() {
+                return Err(format!("P4: step {number} ends because of a newer release, and there is none"));
+            }
+            kept = false;
+            (State::Fail, now.err.clone())
+        }
         _ if now.err.contains("the state is too large")
             && (walk.filled || matches!(step, Step::TooLarge | Step::FailTooLarge)) =>
         {

@@ -33,8 +33,10 @@ pub enum Mutation {
     TerminalStateOverwritten,
     /// The finish callback is posted before the end is committed.
     FinishBeforeCommit,
-    /// A runner that meets a finished record with an owed finish callback does nothing.
-    OwedNotSentAgain,
+    /// The message that asks for the finish callback is sent after the commit that ends the invocation.
+    CommitBeforeFinish,
+    /// A message that asks for the finish callback of an end that is not committed yet is dropped.
+    EarlyFinishDropped,
     /// A failed finish callback counts as sent.
     FinishNotRetried,
     /// A time-out's wake-up ends any wait for a callback, not only its own.
@@ -49,11 +51,17 @@ pub enum Mutation {
     StubForgotten,
     /// A callback is answered before it is written, and may never be written.
     AnswerBeforeAppend,
+    /// A message of a newer release is dropped.
+    UnreadableDropped,
+    /// A message of a newer release ends its invocation at once.
+    UnreadableEndsAtOnce,
+    /// A message of a newer release ends its invocation after an hour, though its step is due later.
+    UnreadableIgnoresDueTime,
 }
 
 impl Mutation {
     /// All mutations, each with the number of seeds within which the checks must notice it.
-    pub const ALL: [(Self, u64); 22] = [
+    pub const ALL: [(Self, u64); 26] = [
         (Self::CommitBeforeSend, 2_000),
         (Self::AppendBeforeSend, 2_000),
         (Self::NoLeaseCheck, 2_000),
@@ -68,7 +76,8 @@ impl Mutation {
         (Self::PutBackWithoutBound, 2_000),
         (Self::TerminalStateOverwritten, 2_000),
         (Self::FinishBeforeCommit, 2_000),
-        (Self::OwedNotSentAgain, 2_000),
+        (Self::CommitBeforeFinish, 2_000),
+        (Self::EarlyFinishDropped, 2_000),
         (Self::FinishNotRetried, 2_000),
         (Self::TimeOutIgnoresStep, 2_000),
         (Self::ClockSkewIgnored, 2_000),
@@ -76,5 +85,8 @@ impl Mutation {
         (Self::LatestCallbackFirst, 2_000),
         (Self::StubForgotten, 2_000),
         (Self::AnswerBeforeAppend, 2_000),
+        (Self::UnreadableDropped, 2_000),
+        (Self::UnreadableEndsAtOnce, 2_000),
+        (Self::UnreadableIgnoresDueTime, 20_000),
     ];
 }

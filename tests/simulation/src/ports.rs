@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::{LeaseToken, TraceId};
-use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
+use bk_plugin_core::queue::{Delivery, Message, Queue, Receive, Unread};
 use bk_plugin_core::record::{FinishCallback, Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
@@ -19,6 +19,7 @@ use rand::RngExt as _;
 use serde_json::Value;
 
 use crate::mutation::Mutation;
+use crate::releases::{read_newer, unreadable_record, write_newer};
 use crate::world::{Committed, Fault, LARGEST_RECORD, RUNNERS, Shared, Stored, World, limits};
 
 /// The ports of one process.
@@ -138,7 +139,12 @@ impl Ports {
             let visible_at = world.now() + i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
             let id = world.next_message;
             world.next_message += 1;
-            world.messages.push(Stored { id, message: message.clone(), visible_at, receive_count: 0 });
+            let newer = match message {
+                Message::Unreadable(_) => message.to_body().ok(),
+                readable => world.is_newer(self.process).then(|| write_newer(readable)).flatten(),
+            };
+            let message = newer.as_deref().and_then(read_newer).unwrap_or_else(|| message.clone());
+            world.messages.push(Stored { id, message, newer, visible_at, receive_count: 0 });
             self.shared.queue().notify_waiters();
             Ok(())
         });
@@ -168,7 +174,6 @@ impl Ports {
             stored.receive_count += 1;
             let stored = stored.clone();
             world.handling[process] = Some(stored.clone());
-            world.committed_now[process] = false;
             let count = stored.receive_count;
             world.note(process, |world| {
                 format!("receives {} for the {count}. time", world.show(&stored.message))
@@ -176,12 +181,22 @@ impl Ports {
             if world.is_mutated(Mutation::AckBeforeCommit) {
                 world.messages.retain(|other| other.id != stored.id);
             }
+            if world.cannot_read_record(process) {
+                // It waits for the newer release, which comes back.
+                world.disturb();
+            }
             world.count_delivery();
-            Ok(Some(Delivery {
-                handle: format!("{} {count}", stored.id),
-                message: stored.message,
-                receive_count: count,
-            }))
+            let handle = format!("{} {count}", stored.id);
+            let message = match stored.newer {
+                Some(body) if !world.is_newer(process) => {
+                    if world.is_mutated(Mutation::UnreadableDropped) {
+                        world.messages.retain(|other| other.id != stored.id);
+                    }
+                    as_the_older_release_reads_it(world, &body).unwrap_or(stored.message)
+                }
+                _ => stored.message,
+            };
+            Ok(Some(Delivery { handle, message, receive_count: count }))
         });
         received.await
     }
@@ -236,9 +251,54 @@ fn may_claim(world: &World, record: &Record, on: &ClaimOn, now: Timestamp) -> bo
     (there && waits || timed_out || over) && !leased
 }
 
+fn as_the_older_release_reads_it(world: &World, body: &str) -> Option<Message> {
+    let message = Message::parse(body).ok()?;
+    let after_step = world.record.as_ref().map_or(0, |record| record.invoke_count);
+    match message {
+        Message::Unreadable(unreadable) if world.is_mutated(Mutation::UnreadableEndsAtOnce) => {
+            Some(Message::Unreadable(unreadable.left(Unread { after_step, times: 100 })))
+        }
+        message => Some(message),
+    }
+}
+
+/// An end because of a message that cannot be read comes after an hour of nothing else, and not if another message
+/// that the older release can read would have gone on.
+fn check_end_of_unreadable(world: &mut World, process: usize, record: &Record) {
+    const MINUTE: i64 = 60_000;
+    if !record.err.contains("cannot be read") {
+        return;
+    }
+    let now = world.now();
+    if world.committed.last().is_some_and(|before| now - before.ended_at < 50 * MINUTE) {
+        world.violate("P4: what cannot be read is not left for an hour");
+    }
+    let handled = world.handling[process].as_ref().map(|stored| stored.id);
+    let latest = world.shown(process) + Duration::ZERO;
+    let receipts: Vec<_> =
+        record.inbox.iter().map(|entry| &entry.receipt).chain(record.consumed.last()).collect();
+    let would_wake = |stored: &Stored| match &stored.message {
+        Message::WakeUp(wake_up) if stored.newer.is_none() && Some(stored.id) != handled => {
+            let is_for_it = match &wake_up.receipt {
+                Some(receipt) => receipts.contains(&receipt),
+                None => wake_up.after_step + 1 == record.invoke_count,
+            };
+            // It has had ten minutes, or will come when its step is due.
+            let is_new = latest.since(wake_up.due_at) < Duration::from_mins(10) && wake_up.due_at <= latest;
+            is_for_it && !is_new
+        }
+        _ => false,
+    };
+    if world.messages.iter().any(would_wake) {
+        world.violate("P4: it ends because of what cannot be read, and another wake-up is in the queue");
+    }
+}
+
 fn committed(world: &mut World, process: usize, record: &Record, call: Option<usize>, claimed_at: i64) {
     let (state, count) = (record.state, record.invoke_count);
     world.note(process, |_| format!("  written: step {count}, {}, {}", state.name(), record.err));
+    check_end_of_unreadable(world, process, record);
+    world.is_newer_record = world.releases.new_records && world.is_newer(process);
     let ended_at = world.ended_at[process];
     world.committed.push(Committed {
         count,
@@ -261,6 +321,9 @@ impl Table for Ports {
     async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError> {
         let process = self.process;
         let written = self.effect(Store::Table, |world| {
+            if world.cannot_read_record(process) {
+                return Err(unreadable_record());
+            }
             let there = world.record.take();
             let len = there.as_ref().map_or(0, |there| there.inbox.len());
             let ignored = world.is_mutated(Mutation::InboxIgnored);
@@ -298,6 +361,10 @@ impl Table for Ports {
     ) -> Result<Claim, StoreError> {
         let process = self.process;
         let claimed = self.effect(Store::Table, |world| {
+            if world.cannot_read_record(process) {
+                world.note(process, |_| "claim: the record cannot be read".to_owned());
+                return Err(unreadable_record());
+            }
             let Some(mut record) = world.record.take() else {
                 world.note(process, |_| "claim: there is no record".to_owned());
                 return Ok(Claim::Refused(None));
@@ -333,6 +400,9 @@ impl Table for Ports {
             let _ = self.post(&finish_callback, &Caller::default()).await;
         }
         let written = self.effect(Store::Table, |world| {
+            if world.cannot_read_record(process) {
+                return Err(unreadable_record());
+            }
             let Some(record) = world.record.clone() else { return Ok(Write::Refused(None)) };
             let held = record.lease.as_ref().is_some_and(|lease| lease.token == *token);
             let finished = record.state.is_finished();
@@ -386,7 +456,6 @@ impl Table for Ports {
             }
             world.note(process, |_| "commit".to_owned());
             world.lease = None;
-            world.committed_now[process] = true;
             let claimed_at = world.claimed_at[process];
             committed(world, process, &written, call, claimed_at);
             world.record = Some(written);
@@ -401,6 +470,9 @@ impl Table for Ports {
         let process = self.process;
         let call = call_of(&append.entry.data);
         let written = self.effect(Store::Table, |world| {
+            if world.cannot_read_record(process) {
+                return Err(unreadable_record());
+            }
             let receipt = world.ordinal(&append.entry.receipt);
             let mut record = match (&world.record, append.stub) {
                 (Some(record), _) if record.state.is_finished() => {
@@ -445,6 +517,9 @@ impl Table for Ports {
 
     async fn settle(&self, _: &TraceId) -> Result<(), StoreError> {
         let settled = self.effect(Store::Table, |world| {
+            if world.cannot_read_record(self.process) {
+                return Err(unreadable_record());
+            }
             world.note(self.process, |_| "settle".to_owned());
             if let Some(record) = &mut world.record {
                 record.owed = false;
@@ -455,7 +530,20 @@ impl Table for Ports {
     }
 
     async fn read(&self, _: &TraceId) -> Result<Option<Box<Record>>, StoreError> {
-        self.effect(Store::Table, |world| Ok(refused(world.record.as_ref()))).await
+        let read = self.effect(Store::Table, |world| {
+            if world.cannot_read_record(self.process) {
+                return Err(unreadable_record());
+            }
+            let mut record = world.record.clone();
+            if let Some(record) = &mut record
+                && record.state == State::Poll
+                && world.is_mutated(Mutation::UnreadableIgnoresDueTime)
+            {
+                record.deadline = None;
+            }
+            Ok(record.map(Box::new))
+        });
+        read.await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -473,8 +561,14 @@ impl Queue for Ports {
                 Message::WakeUp(wake_up) => {
                     (wake_up.after_step, wake_up.receipt.is_some(), wake_up.put_backs)
                 }
-                Message::Finish(_) => (0, false, 0),
+                Message::Finish(_) | Message::Unreadable(_) => (0, false, 0),
             };
+            let attempt = |message: &Message| match message {
+                Message::Finish(finish) => Some(finish.attempt),
+                Message::WakeUp(_) | Message::Unreadable(_) => None,
+            };
+            let handled_attempt =
+                world.handling[process].as_ref().and_then(|stored| attempt(&stored.message));
             let handled = match &world.handling[process] {
                 Some(Stored { message: Message::WakeUp(wake_up), .. }) if process < RUNNERS => Some(wake_up),
                 _ => None,
@@ -486,7 +580,8 @@ impl Queue for Ports {
                     && wake_up.put_backs == put_backs
             });
             let is_put_back = put_backs > 0;
-            let follows = !is_finish && !is_put_back && !is_sent_on;
+            let is_left = matches!(message, Message::Unreadable(_));
+            let follows = !is_finish && !is_put_back && !is_sent_on && !is_left;
             match world.options.mutation {
                 Some(Mutation::CommitBeforeSend) if follows && !receipt => {
                     world.deferred[process].push((message.clone(), delay));
@@ -496,9 +591,11 @@ impl Queue for Ports {
                     world.deferred[process].push((message.clone(), delay));
                     true
                 }
-                Some(Mutation::OwedNotSentAgain) => {
-                    is_finish && handled.is_some() && !world.committed_now[process]
+                Some(Mutation::CommitBeforeFinish) if is_finish && handled.is_some() => {
+                    world.deferred[process].push((message.clone(), delay));
+                    true
                 }
+                Some(Mutation::EarlyFinishDropped) => is_finish && handled_attempt == attempt(message),
                 Some(Mutation::ClockSkewIgnored) => is_sent_on && delay < Duration::from_secs(6),
                 Some(Mutation::DropOnLease) => {
                     is_put_back && world.record.as_ref().is_some_and(|record| record.lease.is_some())

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::machines::Machines;
 use crate::mutation::Mutation;
+use crate::releases::Releases;
 use crate::script::Script;
 
 /// The source of all randomness. A seed gives the same numbers in every release of the crate.
@@ -103,6 +104,8 @@ pub struct Options {
 pub(crate) struct Stored {
     pub(crate) id: u64,
     pub(crate) message: Message,
+    /// What the newer release has written, if it has sent the message.
+    pub(crate) newer: Option<String>,
     pub(crate) visible_at: i64,
     pub(crate) receive_count: u32,
 }
@@ -138,6 +141,7 @@ pub(crate) struct World {
     pub(crate) dice: Dice,
     pub(crate) options: Options,
     pub(crate) script: Script,
+    pub(crate) releases: Releases,
     pub(crate) runners: usize,
     start: Instant,
     offsets: [i64; PROCESSES],
@@ -157,11 +161,12 @@ pub(crate) struct World {
     pub(crate) latency: u64,
     // The stores.
     pub(crate) record: Option<Record>,
+    /// Whether the newer release has written the record in its own format.
+    pub(crate) is_newer_record: bool,
     pub(crate) messages: Vec<Stored>,
     pub(crate) next_message: u64,
     pub(crate) deferred: [Vec<(Message, Duration)>; PROCESSES],
     pub(crate) handling: [Option<Stored>; PROCESSES],
-    pub(crate) committed_now: [bool; PROCESSES],
     // What has happened.
     pub(crate) calls: Vec<Call>,
     pub(crate) tokens: Vec<String>,
@@ -209,6 +214,7 @@ impl World {
             dice,
             options,
             script,
+            releases: Releases::draw(seed),
             runners,
             start: Instant::now(),
             offsets,
@@ -220,11 +226,11 @@ impl World {
             table_away_until: 0,
             queue_away_until: 0,
             record: None,
+            is_newer_record: false,
             messages: Vec::new(),
             next_message: 1,
             deferred: Default::default(),
             handling: Default::default(),
-            committed_now: [false; PROCESSES],
             calls: Vec::new(),
             tokens: Vec::new(),
             appended: Vec::new(),
@@ -252,6 +258,16 @@ impl World {
     /// Milliseconds since the world began, in true time rather than by the clock of a process.
     pub(crate) fn now(&self) -> i64 {
         i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the process runs the newer release.
+    pub(crate) fn is_newer(&self, process: usize) -> bool {
+        self.releases.is_newer(process, self.now())
+    }
+
+    /// Whether the process runs the older release, and the record is in the format of the newer one.
+    pub(crate) fn cannot_read_record(&self, process: usize) -> bool {
+        self.is_newer_record && !self.is_newer(process)
     }
 
     /// The time on a process' clock.
@@ -286,6 +302,7 @@ impl World {
     pub(crate) fn show(&mut self, message: &Message) -> String {
         match message {
             Message::Finish(finish) => format!("finish message (attempt {})", finish.attempt),
+            Message::Unreadable(unreadable) => format!("what it cannot read ({:?})", unreadable.unread),
             Message::WakeUp(wake_up) => {
                 let due = wake_up.due_at.as_millis() - EPOCH;
                 let put_backs = wake_up.put_backs;
@@ -389,7 +406,7 @@ impl World {
         let Some(record) = &self.record else { return };
         let mut wake_ups = self.messages.iter().filter_map(|stored| match &stored.message {
             Message::WakeUp(wake_up) => Some(wake_up),
-            Message::Finish(_) => None,
+            Message::Finish(_) | Message::Unreadable(_) => None,
         });
         let inbox = &record.inbox;
         let count = record.invoke_count;
@@ -408,8 +425,14 @@ impl World {
             }
             State::Callback => (record.deadline.is_some() && !wake_ups.any(wakes_step))
                 .then_some("P1: waits until a deadline, and no wake-up is in the queue"),
-            State::Success | State::Fail => (record.owed && self.messages.is_empty())
-                .then_some("P5: owes its finish callback, and no message is in the queue"),
+            State::Success | State::Fail => {
+                let asks = |stored: &Stored| match &stored.message {
+                    Message::Finish(finish) => finish.finish_at == record.finish_at,
+                    Message::WakeUp(_) | Message::Unreadable(_) => false,
+                };
+                (record.owed && !self.messages.iter().any(asks))
+                    .then_some("P5: owes its finish callback, and no message in the queue asks for it")
+            }
         };
         if let Some(lost) = lost {
             self.violate(lost);

@@ -21,7 +21,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// The format that items are written in. An item in an unknown format was written by a newer version, and is left alone
 /// until such a version runs again.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// Bytes that one write unit covers.
 const WRITE_UNIT: usize = 1024;

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use bk_plugin_core::ids::TraceId;
 use bk_plugin_core::store_error::StoreError;
 
-use super::item::{Item, text};
+use super::item::{FORMAT, Item, number, text};
 use super::size;
 use crate::unavailable::unavailable;
 
@@ -35,14 +35,17 @@ pub(super) struct Update {
     returning: Option<ReturnValue>,
 }
 
+/// Condition: this release can read the item. It changes nothing that a newer one has written.
+const READABLE: &str = "(attribute_not_exists(#format) OR #format <= :readable)";
+
 impl Update {
     pub(super) fn of(trace_id: &TraceId) -> Self {
         Self {
             trace_id: trace_id.clone(),
             set: Vec::new(),
             remove: Vec::new(),
-            conditions: Vec::new(),
-            values: BTreeMap::new(),
+            conditions: vec![READABLE],
+            values: BTreeMap::from([(":readable".to_owned(), number(FORMAT))]),
             returning: None,
         }
     }

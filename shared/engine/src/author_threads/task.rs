@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use async_executor::{Executor, FallibleTask};
 use bk_plugin_kit::runtime::panic_text;
+use tokio::runtime::Handle;
 use tracing::{Instrument as _, Span};
 
 use super::refusal::{Refusal, Refused};
@@ -44,6 +45,8 @@ enum Run<T> {
 pub(super) struct About {
     pub(super) owner: Owner,
     pub(super) span: Span,
+    /// What its code spawns and waits for; in place, the host's own.
+    pub(super) runtime: Option<Handle>,
     started: AtomicBool,
     /// Whether the log has said that a poll lasts long.
     pub(super) told_held: AtomicBool,
@@ -58,7 +61,7 @@ impl<T: Send + 'static> AuthorTask<T> {
         span: Span,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Self {
-        let watched = Watched::new(owner, span, future, None);
+        let watched = Watched::new(owner, span, future, None, None);
         Self { about: Arc::clone(&watched.about), run: Run::InPlace(watched) }
     }
 
@@ -98,11 +101,13 @@ impl<T> Watched<T> {
         owner: Owner,
         span: Span,
         future: impl Future<Output = T> + Send + 'static,
+        runtime: Option<Handle>,
         refusal: Option<Arc<Refusal>>,
     ) -> Self {
         let about = Arc::new(About {
             owner,
             span: span.clone(),
+            runtime,
             started: AtomicBool::new(false),
             told_held: AtomicBool::new(false),
             told_back: AtomicBool::new(false),
@@ -114,9 +119,10 @@ impl<T> Watched<T> {
         owner: Owner,
         span: Span,
         future: impl Future<Output = T> + Send + 'static,
+        runtime: Handle,
         refusal: Arc<Refusal>,
     ) -> Self {
-        Self::new(owner, span, future, Some(refusal))
+        Self::new(owner, span, future, Some(runtime), Some(refusal))
     }
 
     fn has_started(&self) -> bool {
@@ -126,16 +132,17 @@ impl<T> Watched<T> {
     /// What the future says, and `None` while it is not over.
     fn poll_future(&mut self, cx: &mut Context<'_>) -> Option<Result<T, Lost>> {
         let future = self.future.as_mut()?;
-        let ended = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        let ended = match self.about.contain(|| future.as_mut().poll(cx)) {
             Ok(Poll::Pending) => return None,
             Ok(Poll::Ready(result)) => Ok(result),
             Err(panic) => {
                 let text = panic_text(&*panic).to_owned();
-                drop_contained(panic);
+                self.about.drop_contained(panic);
                 Err(Lost::Panicked(text))
             }
         };
-        drop_contained(self.future.take());
+        let ended_future = self.future.take();
+        self.about.drop_contained(ended_future);
         Some(ended)
     }
 }
@@ -167,17 +174,27 @@ impl<T> Drop for Watched<T> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
             // It may block as a poll may.
-            thread::poll(&self.about, || drop_contained(future));
+            thread::poll(&self.about, || self.about.drop_contained(future));
         }
     }
 }
 
-/// Drops an author's value. Its panic is in the log, which the panic hook has written.
-fn drop_contained<V>(value: V) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
-    if let Err(panic) = dropped
-        && let Err(of_payload) = catch_unwind(AssertUnwindSafe(|| drop(panic)))
-    {
-        std::mem::forget(of_payload);
+impl About {
+    /// Runs author code, with its runtime entered. (Leaving that may panic too, if the code has left another one
+    /// entered.)
+    fn contain<R>(&self, run: impl FnOnce() -> R) -> std::thread::Result<R> {
+        catch_unwind(AssertUnwindSafe(|| {
+            let _within = self.runtime.as_ref().map(Handle::enter);
+            run()
+        }))
+    }
+
+    /// Drops an author's value. Its panic is in the log, which the panic hook has written.
+    fn drop_contained<V>(&self, value: V) {
+        if let Err(panic) = self.contain(|| drop(value))
+            && let Err(of_payload) = self.contain(|| drop(panic))
+        {
+            std::mem::forget(of_payload);
+        }
     }
 }

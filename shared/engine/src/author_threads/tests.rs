@@ -143,6 +143,16 @@ async fn a_panic_is_the_result_of_its_task_even_if_its_payload_panics_too() {
 }
 
 #[tokio::test]
+async fn a_runtime_that_code_has_left_entered_harms_only_that_code() {
+    let threads = AuthorThreads::start(2).unwrap();
+    for _ in 0..10 * threads.shared.crew.base() {
+        let code = async { std::mem::forget(tokio::runtime::Handle::current().enter()) };
+        let _ = threads.spawn(ONE, Span::none(), code).await;
+        assert!(runs(&threads, OTHER).await);
+    }
+}
+
+#[tokio::test]
 async fn author_code_has_a_runtime_of_its_own() {
     let threads = AuthorThreads::start(2).unwrap();
     let name = || std::thread::current().name().map(ToOwned::to_owned);
@@ -154,6 +164,26 @@ async fn author_code_has_a_runtime_of_its_own() {
     assert_eq!((own.as_deref(), spawned.as_deref()), (Some("author"), Some("author-tokio")));
     let made = threads.within(async move { tokio::spawn(async move { name() }) }).await;
     assert_eq!(made.await.unwrap().as_deref(), Some("author-tokio"));
+}
+
+#[tokio::test]
+async fn spawned_tasks_that_block_stop_the_timers_of_their_own_version_only() {
+    let threads = AuthorThreads::start(2).unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let blocking = threads.spawn(ONE, Span::none(), async move {
+        for _ in 0..100 {
+            let released = Arc::clone(&released);
+            tokio::spawn(async move {
+                let _ = released.lock().unwrap().recv();
+            });
+        }
+    });
+    blocking.await.unwrap();
+    let nap = || tokio::time::sleep(Duration::from_millis(1));
+    threads.spawn(OTHER, Span::none(), async move { nap().await }).await.unwrap();
+    threads.spawn(Owner::Routes, Span::none(), async move { nap().await }).await.unwrap();
+    drop(release);
 }
 
 #[tokio::test]

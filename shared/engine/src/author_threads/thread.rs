@@ -42,7 +42,6 @@ thread_local! {
 impl AuthorThread {
     /// Works on this thread until it is told to end.
     pub(super) fn work(self: &Arc<Self>, shared: &Shared) {
-        let _within = shared.runtime.enter();
         THIS.with(|this| drop(this.set(Arc::clone(self))));
         // Not tokio's: its budget of a poll would be shared by all tasks that one poll of the executor runs.
         block_on(shared.executor.run(self.end.notified()));

@@ -19,28 +19,13 @@ impl EngineCall<'_> {
             Message::WakeUp(wake_up) => self.never_finished(wake_up).await,
             // Its receivers may have crashed before they posted at all.
             Message::Finish(finish) => self.post_again(finish).await,
+            // A message that was not read has crashed nothing.
+            Message::Unreadable(unreadable) => self.unreadable(unreadable).await,
         };
         handled.unwrap_or_else(|error| left_for_later(message.trace_id(), &error))
     }
 
-    /// Handles a dead letter of which only the trace_id is readable (`why` says what is wrong). Its request is lost,
-    /// so the invocation ends in FAIL, unless it waits for a callback: callbacks bring their own wake-ups.
-    pub async fn unreadable_dead_letter(&self, trace_id: &TraceId, why: &str) -> Handled {
-        let handled = async {
-            let Some(record) = self.table().read(trace_id).await? else { return Ok(Handled::Delete) };
-            let wake_up = WakeUp::for_step(trace_id.clone(), record.invoke_count, self.clock().now());
-            let err =
-                |step| format!("plugin schedule failed: the wake-up for step {step} cannot be read: {why}");
-            self.dead_wake_up(&wake_up, err).await
-        };
-        handled.await.unwrap_or_else(|error| left_for_later(trace_id, &error))
-    }
-
-    async fn dead_wake_up(
-        &self,
-        wake_up: &WakeUp,
-        err: impl Fn(u32) -> String,
-    ) -> Result<Handled, StoreError> {
+    async fn dead_wake_up(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
         let now = self.clock().now();
         if wake_up.due_at > now {
             return self.forward_hop(wake_up, now).await;
@@ -49,7 +34,7 @@ impl EngineCall<'_> {
         match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => {
                 let step = record.invoke_count + 1;
-                let err = err(step);
+                let err = never_ended(step);
                 tracing::error!(trace_id = %record.trace_id, step, err, "a dead letter: FAIL");
                 metrics::dead_letter(&record.plugin_version);
                 Phase::Schedule.count_unexpected(record.plugin_version.clone());
@@ -67,7 +52,7 @@ impl EngineCall<'_> {
         if is_due && self.table().keeps_leases() && !self.was_started(&wake_up.trace_id).await? {
             return self.resend(wake_up).await;
         }
-        self.dead_wake_up(wake_up, never_ended).await
+        self.dead_wake_up(wake_up).await
     }
 
     /// Whether any runner started the step this unfinished invocation waits for. A runner that crashed has left its

@@ -111,11 +111,7 @@ impl EngineCall<'_> {
         record.deadline = ended.deadline(now);
         record.storage = ended.storage.unwrap_or_default();
         record.outputs = ended.outputs.unwrap_or_default();
-        let wake_at = match (ended.next, record.deadline) {
-            (Some(Next::Poll(interval)), _) => Some(now + interval),
-            (_, Some(deadline)) => Some(deadline.at),
-            _ => None,
-        };
+        let wake_at = record.deadline.map(|deadline| deadline.at);
         match self.write_new(&record, wake_at, until).await {
             // If it was not written now, an earlier attempt wrote it and was reported as failed.
             Ok(_written) => Ok(Invoked { state: record.state, outputs: record.outputs, err: None }),

@@ -37,7 +37,7 @@ impl EngineCall<'_> {
         }
         let delay = match message {
             Message::WakeUp(wake_up) => OUTAGE.delay(wake_up.put_backs),
-            Message::Finish(_) => OUTAGE.longest,
+            Message::Finish(_) | Message::Unreadable(_) => OUTAGE.longest,
         };
         self.set_aside(message, 1, delay).await
     }

@@ -53,7 +53,7 @@ impl StepResult {
         }
     }
 
-    /// The end of a wait for a callback that begins `now`.
+    /// The end of the wait that begins `now`.
     pub(super) fn deadline(&self, now: Timestamp) -> Option<Deadline> {
         match self.next {
             Some(Next::Callback(CallbackWait::OrFail(timeout))) => {
@@ -62,7 +62,8 @@ impl StepResult {
             Some(Next::Callback(CallbackWait::OrRun(timeout))) => {
                 Some(Deadline { at: now + timeout, run: true })
             }
-            _ => None,
+            Some(Next::Poll(interval)) => Some(Deadline { at: now + interval, run: true }),
+            Some(Next::Callback(CallbackWait::Forever) | Next::Done) | None => None,
         }
     }
 }

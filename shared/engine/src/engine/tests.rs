@@ -1,9 +1,11 @@
 //! The engine over a table and a queue in memory and a clock set by hand.
 
 mod callbacks;
+mod finish;
 mod held_threads;
 mod taking_over;
 mod trouble;
+mod unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::message_group::MessageGroup;
-use bk_plugin_core::queue::{Finish, Message, WakeUp};
+use bk_plugin_core::queue::WakeUp;
 use bk_plugin_core::record::{Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{Claim, ClaimOn, Commit, Write};
-use bk_plugin_kit::Next;
 
 use super::requeue::OUTAGE;
 use super::step::StepResult;
@@ -127,21 +125,18 @@ impl EngineCall<'_> {
         lease: &Lease,
     ) -> Result<Handled, StoreError> {
         let now = self.clock().now();
-        let next = ended.next;
         let mut commit = self.commit_of(ended, record, now);
-        match next {
-            Some(Next::Poll(interval)) => self.follow_up(&commit, record, now + interval, lease).await?,
-            Some(Next::Callback(_)) => {
-                if let Some(deadline) = commit.deadline {
-                    self.follow_up(&commit, record, deadline.at, lease).await?;
-                }
-                if record.inbox.len() > usize::from(commit.consume) {
-                    self.follow_up(&commit, record, now, lease).await?;
-                }
-            }
-            Some(Next::Done) | None => {}
+        if let Some(deadline) = commit.deadline {
+            self.follow_up(&commit, record, deadline.at, lease).await?;
         }
+        if commit.state == State::Callback && record.inbox.len() > usize::from(commit.consume) {
+            self.follow_up(&commit, record, now, lease).await?;
+        }
+        let mut is_finish_sent = false;
         loop {
+            if commit.owed && !std::mem::replace(&mut is_finish_sent, true) {
+                self.send_finish(record, commit.finish_at, self.retry_deadline_under(lease)).await?;
+            }
             match self.commit(record, lease, &commit).await {
                 Ok(Write::Applied) => break,
                 // A callback came while the step ran. Its own wake-up may have found the record in POLL and have been
@@ -171,9 +166,6 @@ impl EngineCall<'_> {
             }
         }
         tracing::debug!(trace_id = %record.trace_id, state = commit.state.name(), "committed");
-        if commit.owed {
-            self.send_finish(record).await?;
-        }
         Ok(Handled::Delete)
     }
 
@@ -195,15 +187,7 @@ impl EngineCall<'_> {
         self.send_wake_up(wake_up, self.retry_deadline_under(lease)).await
     }
 
-    async fn send_finish(&self, record: &Record) -> Result<(), StoreError> {
-        let to = record.finish_callback.as_ref();
-        let group = to.map(|to| MessageGroup::of_finish_callbacks_to(&to.url));
-        let trace = self.context.trace.clone();
-        let message = Message::Finish(Finish { group, trace, ..Finish::first(record.trace_id.clone()) });
-        self.retry_until(self.retry_deadline(), || self.queue().send(&message, Duration::ZERO)).await
-    }
-
-    /// Drops the wake-up, puts it back, or sends the finish callback, by what kept its record from being claimed.
+    /// Drops the wake-up or puts it back, by what kept its record from being claimed.
     pub(super) async fn on_claim_refused(
         &self,
         wake_up: &WakeUp,
@@ -211,14 +195,7 @@ impl EngineCall<'_> {
         now: Timestamp,
     ) -> Result<Handled, StoreError> {
         match ClaimRefused::of(wake_up, record, now) {
-            ClaimRefused::Finished { owed: true } => {
-                // The runner that committed the end may have died before it sent this.
-                if let Some(record) = record {
-                    self.send_finish(record).await?;
-                }
-                Ok(Handled::Delete)
-            }
-            ClaimRefused::Finished { owed: false }
+            ClaimRefused::Finished
             | ClaimRefused::AlreadyDone
             | ClaimRefused::SeenByNextCommit
             | ClaimRefused::NothingToRun => Ok(Handled::Delete),
@@ -237,7 +214,7 @@ impl EngineCall<'_> {
     pub(super) async fn forward_hop(&self, wake_up: &WakeUp, now: Timestamp) -> Result<Handled, StoreError> {
         let record = self.table().read(&wake_up.trace_id).await?;
         match ClaimRefused::of(wake_up, record.as_deref(), now) {
-            ClaimRefused::Finished { .. } | ClaimRefused::AlreadyDone => {
+            ClaimRefused::Finished | ClaimRefused::AlreadyDone => {
                 self.on_claim_refused(wake_up, record.as_deref(), now).await
             }
             _ => {
@@ -270,7 +247,7 @@ fn has_lease(record: &Record, lease: &Lease) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 enum ClaimRefused {
     /// The invocation is over.
-    Finished { owed: bool },
+    Finished,
     /// The step was committed, or the callback was handed to a step.
     AlreadyDone,
     /// The wake-up is for a callback, and the invocation polls: the commit that enters CALLBACK will see the inbox.
@@ -288,7 +265,7 @@ impl ClaimRefused {
         let Some(record) = record else { return Self::NotWrittenYet };
         let lease = record.lease.as_ref().filter(|lease| lease.until > now);
         if record.state.is_finished() {
-            return Self::Finished { owed: record.owed };
+            return Self::Finished;
         }
         match &wake_up.receipt {
             Some(receipt) if record.consumed.contains(receipt) => Self::AlreadyDone,

@@ -142,32 +142,51 @@ async fn a_deadly_message_takes_no_other_with_it() {
     assert_eq!(cloud.posts(), 1, "the caller is told");
 }
 
+/// Messages of a newer release, about invocations that have lost their own wake-up, have one, and need none. They are
+/// dead letters: a former release has left them there.
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_read_ends_its_invocation() {
+async fn what_a_newer_release_has_sent_is_left_for_an_hour() {
     let cloud = Cloud::new().await;
-    let (trace_id, _) = cloud.invoke(json!({ "path": ["poll", "end"], "interval": 60 }), true).await;
+    let (lost, _) = cloud.invoke(json!({ "path": ["poll", "end"] }), true).await;
+    cloud.clock.advance(SECOND);
+    let wake_up = cloud.wake_ups.receive_batch().unwrap();
+    cloud.wake_ups.settle(&wake_up, &json!({ "batchItemFailures": [] }));
+    let (woken, _) = cloud.invoke(json!({ "path": ["poll", "end"], "interval": 7200 }), false).await;
     let (waiting, data) = cloud.invoke(json!({ "path": ["callback", "end"] }), false).await;
     let dead = |id: &str, body: &str| {
         let mut record = record(id, body, 6);
         record["eventSourceARN"] = json!(cloud.aws.queue_arn("dead-letters"));
         record
     };
+    let newer = |trace_id: &str| json!({ "format": 2, "kind": "wake_up", "trace_id": trace_id }).to_string();
     let event = batch(&json!([
-        dead("newer", &json!({ "format": 2, "kind": "wake_up", "trace_id": trace_id }).to_string()),
-        dead("waiting", &json!({ "format": 2, "kind": "wake_up", "trace_id": waiting }).to_string()),
+        dead("lost", &newer(&lost)),
+        dead("woken", &newer(&woken)),
+        dead("waiting", &newer(&waiting)),
         dead("garbage", "garbage"),
     ]));
     let response = cloud.poll_tick.handle(event, cloud.clock.now() + TIME_OUT).await;
     assert!(response.batch_item_failures.is_empty());
-    let failed = cloud.schedule(&trace_id).await;
+    let pass = async |minutes: u64| {
+        for _ in 0..minutes * 6 {
+            cloud.tick(SECOND * 10).await;
+            assert_eq!(cloud.tick_of_dead_letters().await, 0, "it is not received in vain");
+        }
+    };
+    pass(57).await;
+    assert_eq!(cloud.schedule(&lost).await["state"], 2);
+    pass(5).await;
+    let failed = cloud.schedule(&lost).await;
     assert_eq!(failed["state"], 5);
     assert!(failed["err"].as_str().unwrap().contains("format 2"), "{failed}");
-    cloud.work().await;
     assert_eq!(cloud.posts(), 1);
+    pass(65).await;
+    assert_eq!(cloud.schedule(&woken).await["state"], 4);
     // Who waits for a callback has lost nothing.
     assert_eq!(cloud.call_back(&data["outputs"]["url"], &json!("late")).await.0, 200);
     cloud.work().await;
     assert_eq!(cloud.schedule(&waiting).await["outputs"]["heard"], json!(["late"]));
+    assert!(cloud.aws.messages("wake-ups").is_empty());
 }
 
 #[tokio::test]

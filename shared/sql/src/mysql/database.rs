@@ -60,11 +60,16 @@ impl MysqlDatabase {
         let before = |error| FailedAttempt { error, recovery: Recovery::Reconnect, committing: false };
         let session = connecting.map_err(before)?;
         self.receives |= !wanted.is_empty();
-        let head_start = if self.receives { HEAD_START } else { Duration::ZERO };
+        let head_start = |due_at| {
+            if self.receives && self.due_messages.remembers(due_at) { HEAD_START } else { Duration::ZERO }
+        };
         let messages: Vec<_> = batch
             .sends
             .iter()
-            .map(|send| NewMessage { id: random_number(), visible_at: send.due_at + head_start, send })
+            .map(|send| {
+                let visible_at = send.due_at + head_start(send.due_at);
+                NewMessage { id: random_number(), visible_at, send }
+            })
             .collect();
         let mut due = Vec::new();
         let mut receiving = Vec::new();

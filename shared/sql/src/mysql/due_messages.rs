@@ -4,8 +4,7 @@
 //! processes (one that has died, or one that does not receive) and for those that are visible again: soon after a
 //! look that found some, more and more seldom after looks that found none.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
@@ -23,7 +22,8 @@ pub(super) const HEAD_START: Duration = Duration::from_secs(1);
 /// Time between two looks for the messages of other processes, by how many looks in a row found none.
 const PAUSES: BackOff = BackOff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 
-/// Messages that a process remembers at most. It finds any further ones as it finds those of others.
+/// Messages that a process remembers at most: those that are due soonest. It finds the others as it finds those of other
+/// processes.
 const MOST_REMEMBERED: usize = 200_000;
 
 /// Messages of one kind and group: receivers take all of them or none.
@@ -33,7 +33,7 @@ type Line = (MessageKind, Option<MessageGroup>);
 #[derive(Debug)]
 pub(super) struct DueMessages {
     /// Sent by this process, by when they are due. No line is empty.
-    own: BTreeMap<Line, BinaryHeap<Reverse<(Timestamp, i64)>>>,
+    own: BTreeMap<Line, BTreeSet<(Timestamp, i64)>>,
     remembered: usize,
     looks: BySelection<Look>,
 }
@@ -75,10 +75,20 @@ impl DueMessages {
         self.earliest(selection).map_or(look_at, |(_, due_at)| look_at.min(due_at))
     }
 
-    /// Remembers a message that this process has sent.
+    /// Whether a message that is due then will be remembered. One that will not be needs no [`HEAD_START`].
+    pub(super) fn remembers(&self, due_at: Timestamp) -> bool {
+        self.remembered < MOST_REMEMBERED || self.latest().is_some_and(|(_, latest)| due_at < latest)
+    }
+
+    /// Remembers a message that this process has sent. In place of the latest one, if it remembers as many as it may:
+    /// deadlines far away must not make those late that come before them.
     pub(super) fn note_sent(&mut self, id: i64, send: &SendMessage) {
-        if self.remembered < MOST_REMEMBERED {
-            self.remember(OwnMessage { line: (send.kind, send.group.clone()), due_at: send.due_at, id });
+        self.remember(OwnMessage { line: (send.kind, send.group.clone()), due_at: send.due_at, id });
+        if self.remembered > MOST_REMEMBERED
+            && let Some((line, _)) = self.latest()
+        {
+            let line = line.clone();
+            self.forget(line, BTreeSet::pop_last);
         }
     }
 
@@ -90,7 +100,7 @@ impl DueMessages {
             && due_at <= now
         {
             let line = line.clone();
-            due.extend(self.forget_earliest(line));
+            due.extend(self.forget(line, BTreeSet::pop_first));
         }
         due
     }
@@ -123,19 +133,29 @@ impl DueMessages {
 
     fn earliest(&self, selection: &Selection) -> Option<(&Line, Timestamp)> {
         let selected = self.own.iter().filter(|((kind, group), _)| selection.takes(*kind, group.as_ref()));
-        let first = selected.filter_map(|(line, own)| Some((line, own.peek()?.0.0)));
+        let first = selected.filter_map(|(line, own)| Some((line, own.first()?.0)));
         first.min_by_key(|(_, due_at)| *due_at)
+    }
+
+    fn latest(&self) -> Option<(&Line, Timestamp)> {
+        let last = self.own.iter().filter_map(|(line, own)| Some((line, own.last()?.0)));
+        last.max_by_key(|(_, due_at)| *due_at)
     }
 
     fn remember(&mut self, message: OwnMessage) {
         let OwnMessage { line, due_at, id } = message;
-        self.own.entry(line).or_default().push(Reverse((due_at, id)));
+        self.own.entry(line).or_default().insert((due_at, id));
         self.remembered += 1;
     }
 
-    fn forget_earliest(&mut self, line: Line) -> Option<OwnMessage> {
+    /// Forgets the message that `pop` takes from its line.
+    fn forget(
+        &mut self,
+        line: Line,
+        pop: impl Fn(&mut BTreeSet<(Timestamp, i64)>) -> Option<(Timestamp, i64)>,
+    ) -> Option<OwnMessage> {
         let own = self.own.get_mut(&line)?;
-        let Reverse((due_at, id)) = own.pop()?;
+        let (due_at, id) = pop(own)?;
         if own.is_empty() {
             self.own.remove(&line);
         }
@@ -193,6 +213,25 @@ mod tests {
         assert_eq!(due_messages.next_look(&second), at(100), "the next look for those of others");
         assert!(due_messages.take_due(&Selection::FinishesExcept(Vec::new()), 10, at(40)).is_empty());
         assert_eq!(ids(&due_messages.take_due(&Selection::WakeUps, 10, at(40))), [1, 3]);
+    }
+
+    #[test]
+    fn deadlines_far_away_leave_room_for_what_comes_before_them() {
+        let (mut due_messages, all) = (DueMessages::new(), Selection::All);
+        due_messages.note_look(&all, 0, 10, at(0));
+        let far = 1_000_000;
+        for id in 0..i64::try_from(MOST_REMEMBERED).unwrap() {
+            assert!(due_messages.remembers(at(far)));
+            due_messages.note_sent(id, &send("1.0.0", far + id));
+        }
+        for (id, due_at) in [(-1, 30), (-2, 10), (-3, 2 * far)] {
+            assert_eq!(due_messages.remembers(at(due_at)), due_at < far);
+            due_messages.note_sent(id, &send("2.0.0", due_at));
+        }
+        assert_eq!(due_messages.remembered, MOST_REMEMBERED);
+        assert_eq!(due_messages.next_look(&all), at(10), "not at the next look for those of others");
+        assert_eq!(ids(&due_messages.take_due(&all, 10, at(30))), [-2, -1]);
+        assert_eq!(ids(&due_messages.take_due(&all, 1, at(far))), [0]);
     }
 
     #[test]

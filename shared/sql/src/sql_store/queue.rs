@@ -4,14 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bk_plugin_core::queue::{Delivery, Message, Queue, Receive};
+use bk_plugin_core::queue::{Delivery, Message, NotAMessage, Queue, Receive};
 use bk_plugin_core::store_error::StoreError;
 
 use super::SqlStore;
 use crate::backend::Backend;
 use crate::message::{Handle, MessageRow};
 use crate::request::{DeleteMessage, MoveToDeadLetters, ReceiveMessages, ReceiverId, Request, SendMessage};
-use crate::rows::text;
 use crate::store_error::closed;
 
 /// Messages that one receive takes at most, whatever the caller asks for.
@@ -23,7 +22,7 @@ const LONGEST_DELAY: Duration = Duration::from_hours(365 * 24);
 #[async_trait]
 impl<B: Backend> Queue for SqlStore<B> {
     async fn send(&self, message: &Message, delay: Duration) -> Result<(), StoreError> {
-        let body = text(message)?;
+        let body = message.to_body()?;
         let due_at = self.clock.now() + delay;
         let (kind, group) = (message.kind(), message.group().cloned());
         self.writer.ask(|reply| Request::Send(SendMessage { kind, group, body, due_at, reply })).await
@@ -72,13 +71,13 @@ impl<B: Backend> Queue for SqlStore<B> {
 }
 
 impl<B> SqlStore<B> {
-    /// Reads the messages. One that cannot be read would be redelivered for ever, so it is moved to the dead
+    /// Reads the messages. One that names no invocation would be redelivered for ever, so it is moved to the dead
     /// letters.
     async fn deliver(&self, rows: Vec<MessageRow>) -> Vec<Delivery> {
         let mut deliveries = Vec::with_capacity(rows.len());
         for row in rows {
             let handle = Handle { id: row.id, receive_count: row.receive_count };
-            match serde_json::from_str(&row.body) {
+            match Message::parse(&row.body) {
                 Ok(message) => deliveries.push(Delivery {
                     message,
                     handle: handle.to_text(),
@@ -90,11 +89,11 @@ impl<B> SqlStore<B> {
         deliveries
     }
 
-    async fn move_to_dead_letters(&self, handle: Handle, error: &serde_json::Error) {
+    async fn move_to_dead_letters(&self, handle: Handle, error: &NotAMessage) {
         tracing::error!(
             message_id = handle.id,
             %error,
-            "a message of the queue cannot be read; it is moved to the table of dead letters"
+            "a message of the queue names no invocation; it is moved to the table of dead letters"
         );
         let reason = error.to_string();
         let request = |reply| Request::MoveToDeadLetters(MoveToDeadLetters { handle, reason, reply });

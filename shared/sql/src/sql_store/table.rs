@@ -10,7 +10,7 @@ use bk_plugin_core::table::{Append, Claim, ClaimOn, Commit, Table, Write};
 
 use super::SqlStore;
 use crate::backend::Backend;
-use crate::change::{Change, ChangeKind};
+use crate::change::{Change, ChangeAnswer, ChangeKind};
 use crate::request::Request;
 use crate::rows::{NewEntry, NewRecord, NewStep, StoredRecord};
 use crate::store_error::closed;
@@ -30,10 +30,15 @@ impl<B: Backend> Table for SqlStore<B> {
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
         let kind = ChangeKind::Claim { on: on.clone(), lease: lease.clone(), now };
-        let (applied, record) = self.change(trace_id, kind).await?;
-        match record {
+        let answer = self.change(trace_id, kind).await?;
+        let record = answer.record.map(StoredRecord::decode).transpose();
+        if answer.applied && record.is_err() {
+            // A newer release may be able to read it, and must not wait for the end of this lease. If this fails, it does.
+            self.change(trace_id, ChangeKind::Release { token: lease.token.clone() }).await.ok();
+        }
+        match record? {
             // By the end of the transaction another claim may have found this lease expired.
-            Some(record) if applied => {
+            Some(record) if answer.applied => {
                 Ok(Claim::Granted(Box::new(Record { lease: Some(lease.clone()), ..*record })))
             }
             record => Ok(Claim::Refused(record)),
@@ -82,18 +87,15 @@ impl<B: Backend> Table for SqlStore<B> {
 
 impl<B> SqlStore<B> {
     async fn write(&self, trace_id: &TraceId, kind: ChangeKind) -> Result<Write, StoreError> {
-        let (applied, record) = self.change(trace_id, kind).await?;
-        Ok(if applied { Write::Applied } else { Write::Refused(record) })
+        let answer = self.change(trace_id, kind).await?;
+        if answer.applied {
+            return Ok(Write::Applied);
+        }
+        Ok(Write::Refused(answer.record.map(StoredRecord::decode).transpose()?))
     }
 
-    /// Returns whether the change was applied, and the record if the answer holds it.
-    async fn change(
-        &self,
-        trace_id: &TraceId,
-        kind: ChangeKind,
-    ) -> Result<(bool, Option<Box<Record>>), StoreError> {
+    async fn change(&self, trace_id: &TraceId, kind: ChangeKind) -> Result<ChangeAnswer, StoreError> {
         let trace_id = trace_id.clone();
-        let answer = self.writer.ask(|reply| Request::Change(Change { trace_id, kind, reply })).await?;
-        Ok((answer.applied, answer.record.map(StoredRecord::decode).transpose()?))
+        self.writer.ask(|reply| Request::Change(Change { trace_id, kind, reply })).await
     }
 }

@@ -169,7 +169,7 @@ async fn messages_of_the_release_before_are_received() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_is_put_aside() {
+async fn a_message_that_names_no_invocation_is_put_aside() {
     let fixture = Fixture::new().await;
     let mut connection = fixture.server.connect().await;
     for (id, body) in [(1, "garbage"), (2, r#"{"kind":"of a later version"}"#)] {

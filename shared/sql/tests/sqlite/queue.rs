@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bk_plugin_core::clock::{Clock as _, SystemClock};
 use bk_plugin_core::ids::TraceId;
-use bk_plugin_core::queue::{Delivery, Finish, Message, Queue};
+use bk_plugin_core::queue::{Delivery, Finish, Message, Queue, Unread};
 use bk_plugin_sql::sqlite::SqliteStore;
 use bk_plugin_sql::{QueueDepth, Store as _};
 
@@ -130,7 +130,7 @@ async fn a_receiver_that_has_gone_takes_no_message_with_it() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_is_put_aside() {
+async fn a_message_that_names_no_invocation_is_put_aside() {
     let mut fixture = Fixture::new().await;
     fixture.store.close().await;
     let mut connection = fixture.connect().await;
@@ -155,6 +155,33 @@ async fn a_message_that_cannot_be_read_is_put_aside() {
             .unwrap();
     assert_eq!(left, 1);
     assert_eq!(dead, [("garbage".to_owned(), 1), (r#"{"kind":"of a later version"}"#.to_owned(), 1)]);
+}
+
+/// A newer release has sent it, and may come back: it is received as one that cannot be read, and sent again as it was.
+#[tokio::test]
+async fn a_message_of_a_newer_release_is_kept_as_it_is() {
+    let mut fixture = Fixture::new().await;
+    fixture.store.close().await;
+    let mut connection = fixture.connect().await;
+    let newer = format!(r#"{{"format":2,"kind":"nudge","trace_id":"{}","n":[1,0.1]}}"#, TraceId::random());
+    sqlx::query("INSERT INTO messages (visible_at, receive_count, body) VALUES (0, 0, ?)")
+        .bind(&newer)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    fixture.open().await;
+    let delivery = receive(&fixture.store).await.remove(0);
+    let Message::Unreadable(unreadable) = &delivery.message else { panic!("{delivery:?}") };
+    let left = unreadable.left(Unread { after_step: 1, times: 1 });
+    fixture.store.send(&Message::Unreadable(left), NOW).await.unwrap();
+    fixture.store.delete(&delivery.handle).await.unwrap();
+
+    let (body, receive_count): (String, i64) =
+        sqlx::query_as("SELECT body, receive_count FROM messages").fetch_one(&mut connection).await.unwrap();
+    let unread = r#","unread":{"after_step":1,"times":1}}"#;
+    assert_eq!((body, receive_count), (format!("{}{unread}", newer.trim_end_matches('}')), 0));
+    let depth = fixture.store.queue_depth(fixture.clock.now()).await.unwrap();
+    assert_eq!(depth, QueueDepth { due: 1, ..QueueDepth::default() });
 }
 
 /// Gives the other tasks and the database time to get to where they wait.

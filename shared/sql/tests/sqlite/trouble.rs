@@ -74,6 +74,9 @@ async fn a_damaged_record_is_unreadable_and_others_are_not() {
         assert!(matches!(claim, Err(StoreError::Unreadable { .. })), "{claim:?}");
         other.unwrap();
     }
+    let leases: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM leases").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(leases, 0, "a release that can read the record need not wait for the end of a lease");
 }
 
 #[tokio::test]

@@ -223,22 +223,6 @@ async fn finish_callbacks_are_retried_and_given_up() {
 }
 
 #[tokio::test]
-async fn an_owed_finish_callback_is_sent_by_the_next_runner_that_meets_the_record() {
-    let bench = Bench::new();
-    bench.invoke(&["poll", "done"]).await;
-    bench.clock.advance(secs(10));
-    // Runs and commits, then dies before it sends the finish callback and deletes the wake-up.
-    let delivery = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    assert_eq!(bench.call_engine().handle(&delivery.message, delivery.receive_count).await, Handled::Delete);
-    let finish = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    bench.store.delete(&finish.handle).await.unwrap();
-    assert!(bench.record().await.owed);
-    bench.pass(bench.engine.parts.limits.visibility_timeout()).await;
-    assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1);
-    assert!(!bench.record().await.owed);
-}
-
-#[tokio::test]
 async fn a_version_that_went_away_ends_in_fail() {
     let bench = Bench::new();
     bench.invoke(&["poll", "done"]).await;

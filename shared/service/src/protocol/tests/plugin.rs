@@ -1,5 +1,5 @@
-//! A plugin with three versions and routes of its own, served over a store in memory. Their code runs on threads of its own, as in
-//! every host.
+//! A plugin with three versions and routes of its own, served over a store in memory. Their code runs on threads of its
+//! own, as in every host.
 
 use std::sync::Arc;
 use std::time::Duration;
