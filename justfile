@@ -25,6 +25,15 @@ sim count="100000":
 model *bounds:
     cargo run --profile server --package model -- {{bounds}}
 
+# Serves versions that do harm, at http://127.0.0.1:8000/bk_plugin/
+hostile:
+    cargo run --package hostile
+
+# Tries what hostile versions do to others: ten minutes. `--write` puts the table into docs/reliability.md, a text tries
+# the offences whose names contain it.
+hostile-table *arguments:
+    cargo run --profile server --package hostile -- table {{arguments}}
+
 # Measures throughput, lateness, memory and start-up, beside a bare server's.
 bench:
     cargo build --profile server --package server --package conformance --package benchmarks
