@@ -132,7 +132,7 @@ mod tests {
         let beside = gate.enter().await;
         assert!(gate.try_alone().is_none());
         drop(step);
-        let mut alone = pin!(gate.alone(&SystemClock, Duration::from_secs(60)));
+        let mut alone = pin!(gate.alone(&SystemClock, Duration::from_mins(1)));
         assert!(alone.as_mut().now_or_never().is_none());
         assert!(gate.enter().now_or_never().is_none(), "what comes later waits");
         drop(beside);

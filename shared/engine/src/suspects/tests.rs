@@ -138,7 +138,7 @@ proptest! {
             let round = probation.room(now).min(left);
             (0..round).for_each(|_| probation.begin());
             prop_assert_eq!(probation.room(now), if round < left { 0 } else { probation.room(now) });
-            now = now + Duration::from_secs(60);
+            now = now + Duration::from_mins(1);
             (0..round).for_each(|_| probation.end(now));
             left -= round;
             rounds.push(round);
