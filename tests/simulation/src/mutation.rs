@@ -55,13 +55,11 @@ pub enum Mutation {
     UnreadableDropped,
     /// A message of a newer release ends its invocation at once.
     UnreadableEndsAtOnce,
-    /// A message of a newer release ends its invocation after an hour, though its step is due later.
-    UnreadableIgnoresDueTime,
 }
 
 impl Mutation {
     /// All mutations, each with the number of seeds within which the checks must notice it.
-    pub const ALL: [(Self, u64); 26] = [
+    pub const ALL: [(Self, u64); 25] = [
         (Self::CommitBeforeSend, 2_000),
         (Self::AppendBeforeSend, 2_000),
         (Self::NoLeaseCheck, 2_000),
@@ -87,6 +85,5 @@ impl Mutation {
         (Self::AnswerBeforeAppend, 2_000),
         (Self::UnreadableDropped, 2_000),
         (Self::UnreadableEndsAtOnce, 2_000),
-        (Self::UnreadableIgnoresDueTime, 20_000),
     ];
 }

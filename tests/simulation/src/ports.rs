@@ -534,14 +534,7 @@ impl Table for Ports {
             if world.cannot_read_record(self.process) {
                 return Err(unreadable_record());
             }
-            let mut record = world.record.clone();
-            if let Some(record) = &mut record
-                && record.state == State::Poll
-                && world.is_mutated(Mutation::UnreadableIgnoresDueTime)
-            {
-                record.deadline = None;
-            }
-            Ok(record.map(Box::new))
+            Ok(refused(world.record.as_ref()))
         });
         read.await
     }
