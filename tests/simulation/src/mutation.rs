@@ -55,8 +55,6 @@ pub enum Mutation {
     UnreadableDropped,
     /// A message of a newer release ends its invocation at once.
     UnreadableEndsAtOnce,
-    /// A message of a newer release ends its invocation after an hour, though its step is due later.
-    UnreadableIgnoresDueTime,
     /// Receiving a wake-up that is only run alone counts as a death in a run alone.
     ReceiptProves,
     /// The lease of a runner that died is not on the record.
@@ -67,7 +65,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All mutations of worlds, each with the number of seeds within which the checks must notice it.
-    pub const ALL: [(Self, u64); 27] = [
+    pub const ALL: [(Self, u64); 26] = [
         (Self::CommitBeforeSend, 2_000),
         (Self::AppendBeforeSend, 2_000),
         (Self::NoLeaseCheck, 2_000),
@@ -93,7 +91,6 @@ impl Mutation {
         (Self::AnswerBeforeAppend, 2_000),
         (Self::UnreadableDropped, 2_000),
         (Self::UnreadableEndsAtOnce, 2_000),
-        (Self::UnreadableIgnoresDueTime, 20_000),
         (Self::ReceiptProves, 2_000),
     ];
 

@@ -537,19 +537,13 @@ impl Table for Ports {
             if world.cannot_read_record(self.process) {
                 return Err(unreadable_record());
             }
-            let mut record = world.record.clone();
-            if let Some(record) = &mut record
-                && record.state == State::Poll
-                && world.is_mutated(Mutation::UnreadableIgnoresDueTime)
-            {
-                record.deadline = None;
-            }
+            let mut read = refused(world.record.as_ref());
             if world.is_mutated(Mutation::ReceiptProves)
-                && let (Some(record), Some(token)) = (&mut record, world.token_handled(self.process))
+                && let (Some(record), Some(token)) = (&mut read, world.token_handled(self.process))
             {
                 record.lease = Some(Lease { token, until: Timestamp::from_millis(0) });
             }
-            Ok(record.map(Box::new))
+            Ok(read)
         });
         read.await
     }
