@@ -130,13 +130,16 @@ fn ended_early(ended: Result<(), Lost>) -> Response {
     }
 }
 
+/// The end of the author's task: to come, or known.
+type End = Either<AuthorTask<()>, Ready<Result<(), Lost>>>;
+
 /// The body of an author's answer, which the author's task reads.
 struct AuthorBody {
     frames: mpsc::Receiver<Result<Frame<Bytes>, axum::Error>>,
     /// What is left of it.
     size: SizeHint,
     /// How the task ends, which is cancelled when the caller takes no more. `None` when that was said.
-    end: Option<Either<AuthorTask<()>, Ready<Result<(), Lost>>>>,
+    end: Option<End>,
 }
 
 impl HttpBody for AuthorBody {
@@ -162,6 +165,6 @@ impl HttpBody for AuthorBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }
