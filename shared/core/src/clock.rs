@@ -1,11 +1,15 @@
 //! The time: a port, so that tests and simulations control it.
 
+mod steady_clock;
+
 use std::fmt;
 use std::ops::Add;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+pub use steady_clock::SteadyClock;
 
 /// A moment, in milliseconds since 1970-01-01 00:00:00 UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,14 +55,20 @@ impl fmt::Debug for Timestamp {
 /// Tells the time, and waits.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// The present moment, for everything that is stored here and compared later.
     fn now(&self) -> Timestamp;
+
+    /// The present moment as other systems know it, for times that they have set. It differs from [`Clock::now`] if
+    /// this process has a time of its own.
+    fn world_time(&self) -> Timestamp {
+        self.now()
+    }
 
     /// Returns after `duration`.
     async fn sleep(&self, duration: Duration);
 }
 
-/// The machine's clock.
+/// The machine's clock, which may be set while the process runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

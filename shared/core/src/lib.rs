@@ -13,6 +13,7 @@ pub mod ids;
 mod json;
 pub mod memory;
 pub mod message_group;
+pub mod python_json;
 pub mod queue;
 pub mod record;
 pub mod store_error;

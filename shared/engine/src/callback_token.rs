@@ -76,23 +76,38 @@ impl CallbackKeys {
 
     /// Opens a token. `young` is the longest time that a first step and the writing of its result may take.
     pub fn open(&self, token: &str, now: Timestamp, young: Duration) -> Result<OpenedToken, InvalidToken> {
-        let (key, text) = self
-            .keys
-            .iter()
-            .find_map(|key| Some((key, decrypt(key, token, self.lifetime, now)?)))
-            .ok_or(InvalidToken)?;
+        let text = self.keys.iter().find_map(|key| decrypt(key, token)).ok_or(InvalidToken)?;
+        // A token from the future was minted by a process whose clock is ahead: it has no age yet.
+        let age = now.since(minted_at(token).ok_or(InvalidToken)?);
+        if age >= self.lifetime + CLOCKS_DIFFER {
+            return Err(InvalidToken);
+        }
         let text = String::from_utf8(text).map_err(|_| InvalidToken)?;
         let (callback_id, trace_id) = text.split_once(':').ok_or(InvalidToken)?;
         Ok(OpenedToken {
             callback_id: CallbackId::parse(callback_id).map_err(|_| InvalidToken)?,
             trace_id: TraceId::parse(trace_id).map_err(|_| InvalidToken)?,
-            young: decrypt(key, token, young, now).is_some(),
+            young: age <= young,
         })
     }
 }
 
-fn decrypt(key: &Fernet, token: &str, lifetime: Duration, now: Timestamp) -> Option<Vec<u8>> {
-    key.decrypt_at_time(token, Some(lifetime.as_secs()), now.as_secs()).ok()
+/// How far the clock of a process that minted a token may be behind this one's: tokens are accepted for longer by so
+/// much.
+const CLOCKS_DIFFER: Duration = Duration::from_hours(1);
+
+/// The content of a token that this key minted, whenever that was.
+fn decrypt(key: &Fernet, token: &str) -> Option<Vec<u8>> {
+    // Fernet refuses tokens that are younger than the present, so here it is the end of time, less Fernet's minute.
+    const LATEST: u64 = u64::MAX - 60;
+    key.decrypt_at_time(token, None, LATEST).ok()
+}
+
+/// When an authentic token was minted: after a byte for the version, the seconds since 1970.
+fn minted_at(token: &str) -> Option<Timestamp> {
+    let bytes = URL_SAFE.decode(token).ok()?;
+    let seconds = u64::from_be_bytes(*bytes.get(1..)?.first_chunk()?);
+    Some(Timestamp::from_millis(0) + Duration::from_secs(seconds))
 }
 
 /// HKDF-SHA256 over the secret: 256 bits, half to sign and half to encrypt.
@@ -157,6 +172,24 @@ mod tests {
         assert_eq!(opened, OpenedToken { callback_id, trace_id, young: true });
         assert!(!keys(&[]).open(&token, NOW + 2 * HOUR, HOUR).unwrap().young);
         assert!(keys(&[]).open(&token, NOW + 25 * HOUR, HOUR).is_err(), "expired");
+    }
+
+    /// Clocks of processes differ, and a machine's clock may be set while it is down.
+    #[test]
+    fn a_clock_that_is_an_hour_off_refuses_no_token() {
+        let token = keys(&[]).mint(&CallbackId::random(), &TraceId::random(), NOW + HOUR);
+        let opened = keys(&[]).open(&token, NOW, HOUR).unwrap();
+        assert!(opened.young, "the step that prepared it may still be running");
+        let almost_an_hour = Duration::from_secs(3599);
+        assert!(
+            keys(&[]).open(&token, NOW + 25 * HOUR + almost_an_hour, HOUR).is_ok(),
+            "its lifetime and an hour"
+        );
+        assert!(keys(&[]).open(&token, NOW + 26 * HOUR, HOUR).is_err());
+        for odd in [0, u64::MAX] {
+            let token = keys(&[]).keys[0].encrypt_at_time(b"a:b", odd);
+            assert!(keys(&[]).open(&token, NOW, HOUR).is_err(), "{odd}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod culprit;
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
@@ -10,18 +12,51 @@ use self::culprit::culprit;
 
 /// The author's value. The message names the place where the JSON does not fit, and repeats no value.
 pub(crate) fn from_json<T: DeserializeOwned>(json: &Value) -> Result<T, String> {
+    read(json).map_err(|unfit| unfit.to_string())
+}
+
+/// The same for values that a caller sends. Where serde does not know the place, it is found by reading again; one
+/// reading looks at `reads` values, or at fewer.
+pub(crate) fn from_values<T: DeserializeOwned>(
+    values: &Value,
+    reads: impl FnOnce() -> u64,
+) -> Result<T, String> {
+    read(values).map_err(|mut unfit: Unfit| {
+        if !unfit.is_complete
+            && let Some(place) = culprit::<T>(values, &unfit.said, reads())
+        {
+            unfit.place = Some(place);
+        }
+        unfit.to_string()
+    })
+}
+
+/// Why JSON does not fit a type.
+struct Unfit {
+    place: Option<String>,
+    /// Whether the place is a single value. Else serde may have read a copy, whose places it does not know.
+    is_complete: bool,
+    /// In serde's words, with the value.
+    said: String,
+    without_values: String,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(formatter, "{place}: {}", self.without_values),
+            None => formatter.write_str(&self.without_values),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(json: &Value) -> Result<T, Unfit> {
     serde_path_to_error::deserialize(json).map_err(|error: serde_path_to_error::Error<serde_json::Error>| {
-        let what = without_values(error.inner());
-        let place = Some(error.path().to_string()).filter(|place| place != ".");
-        // At a scalar the place is complete. Else serde may have read a copy, whose places it does not know.
-        let complete = if is_scalar_at(json, error.path()) {
-            None
-        } else {
-            culprit::<T>(json, &error.inner().to_string())
-        };
-        match complete.or(place) {
-            Some(place) => format!("{place}: {what}"),
-            None => what,
+        Unfit {
+            place: Some(error.path().to_string()).filter(|place| place != "."),
+            is_complete: is_scalar_at(json, error.path()),
+            said: error.inner().to_string(),
+            without_values: without_values(error.inner()),
         }
     })
 }
@@ -133,7 +168,7 @@ mod tests {
             }
         }
 
-        let said = |json: Value| from_json::<Inputs>(&json).unwrap_err();
+        let said = |json: Value| from_values::<Inputs>(&json, || 50).unwrap_err();
         let is = |text: &str, number| json!({"text": text, "number": number, "op": "Is"});
         assert_eq!(said(json!({"even": 1, "rules": [], "name": "n"})), "even: must be even");
         let rules = json!([is("::1", 2), {"op": "Not", "of": [is("::1", 2), is("::1", 3)]}]);
@@ -146,6 +181,9 @@ mod tests {
             said(json!({"rules": rules, "even": 2, "name": "n"})),
             "rules[1].text: invalid IP address syntax"
         );
+        let even = json!({"even": 1, "rules": [], "name": "n"});
+        let costly = from_values::<Inputs>(&even, || 1_000_000).unwrap_err();
+        assert_eq!(costly, "must be even", "what costs much to read is not read again");
         // There is no scalar to name.
         let span = |from: u8, until: u8| json!({"rules": [], "even": 2, "name": "n", "spans": [{"from": from, "until": until}]});
         assert_eq!(said(span(2, 1)), "it ends before it begins");

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::from_json::from_json;
+use crate::from_json::from_values;
 use crate::validation::{Model, ModelError};
 
 /// Types that can be the inputs of a plugin: all that derive `Deserialize` and `JsonSchema`.
@@ -22,7 +22,7 @@ pub trait Inputs: Sized + Send {
     #[doc(hidden)]
     fn model() -> Result<Model, ModelError>;
     #[doc(hidden)]
-    fn read(values: Value) -> Result<Self, String>;
+    fn read(values: &Value, model: &Model) -> Result<Self, String>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -31,8 +31,8 @@ impl<T: DeserializeOwned + JsonSchema + Send> Inputs for T {
         Model::of::<T>()
     }
 
-    fn read(values: Value) -> Result<Self, String> {
-        from_json(&values)
+    fn read(values: &Value, model: &Model) -> Result<Self, String> {
+        from_values(values, || model.values_read(values))
     }
 }
 

@@ -83,6 +83,11 @@ impl Model {
         self.check_within(&mut work, values)
     }
 
+    /// How many values serde reads to read values that fit, at most.
+    pub(crate) fn values_read(&self, values: &Value) -> u64 {
+        Walk::new(&self.plan, &mut Work::on(values)).foreseen_reading(values)
+    }
+
     fn check_within(&self, work: &mut Work, mut values: Value) -> Result<JsonObject, Invalid> {
         let patch = Walk::new(&self.plan, work).coerce(self.plan.root, &values);
         if let Some(patch) = patch {

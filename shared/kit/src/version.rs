@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::context::{PluginContext, StepFacts};
 use crate::finite::not_finite;
-use crate::from_json::from_json;
+use crate::from_json::{from_json, from_values};
 use crate::next::Next;
 use crate::plugin::{Meta, Plugin};
 use crate::types::Inputs as _;
@@ -120,12 +120,12 @@ impl<P: Plugin> Typed<P> {
             Ok(inputs) => inputs,
             Err(message) => return StepOutcome::Invalid(message),
         };
-        let data =
-            match checked("context", &self.models.context_inputs, input.context, |values| from_json(&values))
-            {
-                Ok(data) => data,
-                Err(message) => return StepOutcome::Invalid(message),
-            };
+        let data = match checked("context", &self.models.context_inputs, input.context, |values, model| {
+            from_values(values, || model.values_read(values))
+        }) {
+            Ok(data) => data,
+            Err(message) => return StepOutcome::Invalid(message),
+        };
         let plugin = match &self.plugin {
             Ok(plugin) => plugin,
             Err(reason) => return StepOutcome::Unexpected(Failure::nowhere(reason)),
@@ -183,12 +183,12 @@ fn checked<T>(
     what: &str,
     model: &Model,
     values: JsonObject,
-    read: impl FnOnce(Value) -> Result<T, String>,
+    read: impl FnOnce(&Value, &Model) -> Result<T, String>,
 ) -> Result<T, String> {
     let invalid = |reason: &dyn Display| format!("{what} validation error: {reason}");
     let values = model.check(values).map_err(|error: Invalid| invalid(&error))?;
     // The model is looser than the type where an author's own Deserialize asks for more.
-    read(Value::Object(values)).map_err(|said| invalid(&said))
+    read(&Value::Object(values), model).map_err(|said| invalid(&said))
 }
 
 fn storage_from_json<T: DeserializeOwned + Default>(stored: &Value) -> Result<T, String> {

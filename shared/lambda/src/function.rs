@@ -164,6 +164,8 @@ impl Parts {
         let engine = settings.engine(EngineHost {
             registry: threads.within(registry(project, &settings.app_id)).await?,
             store: Arc::clone(&store),
+            // A function is frozen between events, and learns by this clock when it will be killed.
+            clock: Arc::new(SystemClock),
             app_secret: settings.app_secret.clone().unwrap_or_default(),
             callback_base,
             // Only Lambda's own API listens on this machine, unless all of AWS is an emulator here.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_core::clock::{Clock as _, SystemClock};
 use bk_plugin_sql::Store;
 
 const EVERY: Duration = Duration::from_mins(10);
@@ -25,7 +24,7 @@ pub(crate) async fn keep(store: Arc<dyn Store>) {
 async fn delete_all_expired(store: &dyn Store) -> Result<u64, bk_plugin_core::store_error::StoreError> {
     let mut deleted = 0;
     loop {
-        let batch = store.delete_expired(SystemClock.now(), AT_ONCE).await?;
+        let batch = store.delete_expired(store.clock().now(), AT_ONCE).await?;
         deleted += batch;
         if batch < u64::from(AT_ONCE) {
             return Ok(deleted);

@@ -106,6 +106,7 @@ async fn import(registry: Registry, dry_run: bool, settings: &ServerSettings) ->
         registry,
         settings,
         &Arc::new(MeteredStore::new(store.clone(), store.clone())),
+        store.clock(),
         settings.port,
     )?;
     let mut report = Report::default();

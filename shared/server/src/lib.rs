@@ -7,10 +7,12 @@
 mod apigw;
 mod app_secret;
 mod command_line;
+mod connections;
 mod health;
 mod hostname;
 mod housekeeping;
 mod import_python;
+mod line_writer;
 mod log;
 mod log_files;
 mod metrics;
@@ -94,7 +96,7 @@ fn start<Kind>(
         let _within = runtime.enter();
         settings.traces.as_ref().map(Traces::start).transpose()?
     };
-    let log = log::install(&settings, traces.as_ref());
+    let log = log::install(&settings, traces.as_ref())?;
     bk_plugin_service::panics::log_panics();
     let served = runtime.block_on(async {
         let threads =

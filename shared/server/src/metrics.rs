@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use bk_plugin_core::clock::{Clock as _, SystemClock};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_engine::metrics::{BUCKETS, DEAD_LETTERS, QUEUE_DEPTH, STORE_BUCKETS, STORE_TIME, describe};
 use bk_plugin_sql::{QueueDepth, Store};
@@ -81,8 +80,8 @@ impl DepthOf {
         if read_at.is_some_and(|at| at.elapsed() < DEPTH_KEPT) {
             return;
         }
-        let asked =
-            tokio::time::timeout(LONGEST_WAIT_FOR_DEPTH, self.store.queue_depth(SystemClock.now())).await;
+        let depth = self.store.queue_depth(self.store.clock().now());
+        let asked = tokio::time::timeout(LONGEST_WAIT_FOR_DEPTH, depth).await;
         tell(&asked.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))));
         *read_at = Some(Instant::now());
     }

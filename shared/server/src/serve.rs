@@ -1,12 +1,12 @@
 //! Connects store, engine, worker and routers, and stops them in order.
 
-use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use bk_plugin_apigw::api::Api;
 use bk_plugin_apigw::client::Client;
+use bk_plugin_core::clock::Clock;
 use bk_plugin_engine::Engine;
 use bk_plugin_engine::author_threads::AuthorThreads;
 use bk_plugin_engine::metered_store::MeteredStore;
@@ -17,7 +17,6 @@ use bk_plugin_service::settings::EngineHost;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::Layer as _;
-use tower::make::Shared;
 use tower::util::option_layer;
 
 use crate::log::Log;
@@ -25,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::settings::{Role, ServerSettings};
 use crate::start_error::StartError;
 use crate::traces::TracedRequests;
-use crate::{app_secret, health, housekeeping, traces};
+use crate::{app_secret, connections, health, housekeeping, traces};
 
 /// Serves until a signal to stop.
 pub(crate) async fn serve(
@@ -44,8 +43,8 @@ pub(crate) async fn serve(
     let metrics = Metrics::install()?;
     let metered = Arc::new(MeteredStore::new(store.clone(), store.clone()));
     let port = listener.local_addr().map_or(settings.port, |address| address.port());
-    let engine = engine(registry, &settings, &metered, port)?.with_author_threads(Arc::clone(&threads));
-    let engine = Arc::new(engine);
+    let engine = engine(registry, &settings, &metered, store.clock(), port)?;
+    let engine = Arc::new(engine.with_author_threads(Arc::clone(&threads)));
     announce(&engine, &settings, &listener);
 
     let working = settings.role.runs_later_steps().then(|| {
@@ -61,17 +60,14 @@ pub(crate) async fn serve(
     let operators =
         health::routes(Arc::clone(&engine), threads, stopping.clone()).merge(metrics.routes(store.clone()));
     let traced = option_layer(settings.traces.is_some().then_some(TracedRequests));
-    let routes = Shared::new(traced.layer(routes(&service, operators, settings.role, log)));
+    let routes = traced.layer(routes(&service, operators, settings.role, log));
     // Callers still arrive for a moment: the load balancer learns of the stop a little later.
     let delay = settings.shutdown_delay;
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped_for(stopping.clone(), delay));
+    let serving =
+        connections::serve(listener, routes, settings.connections, stopped_for(stopping.clone(), delay));
     tokio::select! {
-        served = serving.into_future() => {
-            if let Err(error) = served {
-                tracing::error!(%error, "the listener failed");
-            }
-        }
-        // A client that never sends the rest of its request must not keep the process alive.
+        () = serving => {}
+        // A client that never sends the rest of its request's body must not keep the process alive.
         () = stopped_for(stopping, delay + shared.limits.lease()) => tracing::warn!("connections that do not end are cut"),
     }
     // Requests have been answered. After the running steps have ended, nothing uses the store.
@@ -95,6 +91,7 @@ pub(crate) fn engine(
     registry: Registry,
     settings: &ServerSettings,
     store: &Arc<MeteredStore>,
+    clock: Arc<dyn Clock>,
     port: u16,
 ) -> Result<Engine, StartError> {
     let shared = &settings.shared;
@@ -105,6 +102,7 @@ pub(crate) fn engine(
     let engine = shared.engine(EngineHost {
         registry: Arc::new(registry),
         store: Arc::clone(store),
+        clock,
         app_secret: app_secret::of(settings)?,
         callback_base: shared.callback_base.clone().unwrap_or_else(own_base),
         finish_callbacks,

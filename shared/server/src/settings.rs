@@ -8,6 +8,7 @@ use bk_plugin_service::protocol::Admission;
 use bk_plugin_service::settings::{self, Reader, SettingErrors, Settings};
 use tracing_subscriber::filter::Targets;
 
+use crate::connections;
 use crate::log_files::LogFiles;
 use crate::store::{StoreOptions, StoreSettings};
 use crate::traces::TraceSettings;
@@ -30,6 +31,8 @@ pub struct ServerSettings {
     pub apigw: Option<Connection>,
     /// BK_PLUGIN_ROLE: what this process does.
     pub role: Role,
+    /// BK_PLUGIN_CONNECTIONS: how many connections are open at a time.
+    pub connections: usize,
     /// BK_PLUGIN_SHUTDOWN_DELAY: how long callers are still answered after a signal to stop.
     pub shutdown_delay: Duration,
     /// BK_PLUGIN_CONCURRENCY and BK_PLUGIN_SLOTS_PER_VERSION.
@@ -100,6 +103,7 @@ impl ServerSettings {
                 _ => None,
             },
             role: Role::read(&mut reader),
+            connections: reader.number("BK_PLUGIN_CONNECTIONS", connections::default_bound(), 1..=1_000_000),
             shutdown_delay: Duration::from_secs(reader.number(
                 "BK_PLUGIN_SHUTDOWN_DELAY",
                 if development { 0 } else { 5 },

@@ -61,7 +61,7 @@ pub enum StartError {
     /// The threads of the authors' code cannot be started.
     #[error("cannot start the threads of the authors' code: {0}; see BK_PLUGIN_HELD_THREADS")]
     AuthorThreads(io::Error),
-    /// The runtime's threads cannot be started.
+    /// The threads of the runtime or of the log cannot be started.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
 }

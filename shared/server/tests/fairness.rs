@@ -105,7 +105,7 @@ impl World {
 
     async fn on_sqlite() -> Self {
         let (clock, folder) = (Arc::new(ManualClock::default()), tempfile::tempdir().unwrap());
-        let options = SqliteOptions { clock: clock.clone(), ..SqliteOptions::default() };
+        let options = SqliteOptions { clock: Some(clock.clone()), ..SqliteOptions::default() };
         let store = SqliteStore::open(folder.path().join("a.db"), options).await.unwrap();
         Self::on(Arc::new(store), clock, folder)
     }

@@ -1,5 +1,5 @@
-//! Posts finish callbacks over HTTP. The URL comes from the caller, so it may not lead to an address that is
-//! reachable only from this machine: the metadata service above all.
+//! Posts finish callbacks over HTTP. The URL comes from the caller, so it may not lead to what only this machine can
+//! reach: its loopback addresses, link-local ones, and the metadata service above all.
 
 mod destinations;
 

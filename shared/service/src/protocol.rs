@@ -14,7 +14,6 @@ mod dispatch;
 mod documents;
 mod endpoint;
 mod envelope;
-mod exact_integers;
 mod gateway;
 mod gateway_claims;
 mod gateway_jwt;
@@ -27,9 +26,11 @@ mod multipart;
 mod public_key;
 mod query;
 mod refused;
+mod rejections;
 mod schedule;
 mod segment;
 mod time_zone;
+mod upload_time;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::trace_context::TraceContext;
@@ -48,6 +50,8 @@ use bk_plugin_kit::runtime::Registry;
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use tokio_util::task::TaskTracker;
+
+use self::body::MediaType;
 
 pub use detail::Detail;
 pub use endpoint::{Endpoint, endpoint};
@@ -74,9 +78,12 @@ pub struct ProtocolSettings {
     /// Whether callbacks, too, must come through the gateway if the gateway is what admits callers: true behind
     /// BlueKing's gateway, as in the reference. Elsewhere the token in the URL is enough.
     pub callbacks_through_gateway: bool,
-    /// The largest body of a request, in bytes.
+    /// The largest body of a request, in bytes, without its files.
     pub body_limit: usize,
-    /// Time limit of a request; past it the answer is 504.
+    /// The largest size of all files in a multipart body together, in bytes.
+    pub file_limit: usize,
+    /// Time limit of a request; past it the answer is 408. The time that its body takes to arrive does not count, up to
+    /// the same limit.
     pub request_timeout: Duration,
     /// The time zone in which times are shown.
     pub time_zone: TimeZone,
@@ -85,6 +92,9 @@ pub struct ProtocolSettings {
 impl ProtocolSettings {
     /// Largest body that the reference accepts (Django's `DATA_UPLOAD_MAX_MEMORY_SIZE`): 2.5 MiB.
     pub const BODY_LIMIT: usize = 2_621_440;
+
+    /// 32 MiB: bk-sops sends files of up to 25 MiB. (The reference, which writes them to the disk, has no limit.)
+    pub const FILE_LIMIT: usize = 32 * 1024 * 1024;
 
     /// Longer than a step and the writing of its result may take, so that the engine is what ends a step that is
     /// too slow, and says so.
@@ -98,9 +108,16 @@ impl ProtocolSettings {
             admission: Admission::Gateway(None),
             callbacks_through_gateway: true,
             body_limit: Self::BODY_LIMIT,
+            file_limit: Self::FILE_LIMIT,
             request_timeout: Self::REQUEST_TIMEOUT,
             time_zone,
         }
+    }
+
+    /// The largest body that a request with these headers may have.
+    fn largest_body(&self, headers: &HeaderMap) -> usize {
+        let files = if MediaType::of(headers) == MediaType::Multipart { self.file_limit } else { 0 };
+        self.body_limit.saturating_add(files)
     }
 }
 

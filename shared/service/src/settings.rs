@@ -55,6 +55,8 @@ pub struct Settings {
     pub held_threads: usize,
     /// BK_PLUGIN_BODY_LIMIT: bytes a request body may have.
     pub body_limit: usize,
+    /// BK_PLUGIN_FILE_LIMIT: bytes that the files of a request may have together.
+    pub file_limit: usize,
     /// TZ: the time zone in which `schedule` shows times.
     pub time_zone: TimeZone,
 }
@@ -91,6 +93,11 @@ impl Settings {
             limits: limits(reader),
             held_threads: reader.number("BK_PLUGIN_HELD_THREADS", 32, 1..=1000),
             body_limit: body_limit(reader),
+            file_limit: reader.number(
+                "BK_PLUGIN_FILE_LIMIT",
+                ProtocolSettings::FILE_LIMIT,
+                0..=1024 * 1024 * 1024,
+            ),
             time_zone: time_zone(reader),
         }
     }
@@ -100,6 +107,7 @@ impl Settings {
         ProtocolSettings {
             admission: self.admission.clone(),
             body_limit: self.body_limit,
+            file_limit: self.file_limit,
             request_timeout: self.limits.lease(),
             ..ProtocolSettings::new(&self.app_id, self.time_zone.clone())
         }

@@ -30,9 +30,6 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// How many messages there are at `now`.
     fn queue_depth(&self, now: Timestamp) -> impl Future<Output = Result<QueueDepth, StoreError>> + Send;
 
-    /// Whether the database answers.
-    fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
-
     /// Closes the connections that read.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }

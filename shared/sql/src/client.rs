@@ -37,10 +37,6 @@ impl Client {
         self.requests.send(request).await.map_err(|_| closed())
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.requests.is_closed()
-    }
-
     pub(crate) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
         if self.requests.send(Request::Close(reply)).await.is_ok() {

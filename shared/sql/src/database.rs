@@ -6,6 +6,7 @@ use bk_plugin_core::store_error::StoreError;
 
 use crate::change::{Change, ChangeAnswer};
 use crate::message::MessageRow;
+use crate::reply::Reply;
 use crate::request::{DeleteExpired, DeleteMessage, MoveToDeadLetters, SendMessage};
 
 /// Requests that are made in one transaction at most. It bounds how long the first one waits for the last.
@@ -40,6 +41,8 @@ pub(crate) struct Wanted {
 /// allowed; by kind they take the fewest statements.
 #[derive(Default)]
 pub(crate) struct Batch {
+    /// Callers that want to know whether the database can be written.
+    pub(crate) pings: Vec<Reply<()>>,
     pub(crate) expiries: Vec<DeleteExpired>,
     pub(crate) changes: Vec<Change>,
     pub(crate) sends: Vec<SendMessage>,
@@ -47,7 +50,7 @@ pub(crate) struct Batch {
     pub(crate) dead_letters: Vec<MoveToDeadLetters>,
 }
 
-/// The results of a batch. Its `sends`, `deletes` and `dead_letters` have no result of their own.
+/// The results of a batch. Its `pings`, `sends`, `deletes` and `dead_letters` have no result of their own.
 #[derive(Default)]
 pub(crate) struct Done {
     pub(crate) expired: Vec<u64>,
@@ -66,19 +69,20 @@ pub(crate) enum Failure {
 
 impl Batch {
     pub(crate) fn len(&self) -> usize {
-        let Self { expiries, changes, sends, deletes, dead_letters } = self;
-        expiries.len() + changes.len() + sends.len() + deletes.len() + dead_letters.len()
+        let Self { pings, expiries, changes, sends, deletes, dead_letters } = self;
+        pings.len() + expiries.len() + changes.len() + sends.len() + deletes.len() + dead_letters.len()
     }
 
     /// Batches of one request each.
     pub(crate) fn into_singles(self) -> impl Iterator<Item = Self> {
-        let Self { expiries, changes, sends, deletes, dead_letters } = self;
+        let Self { pings, expiries, changes, sends, deletes, dead_letters } = self;
+        let pings = pings.into_iter().map(|one| Self { pings: vec![one], ..Self::default() });
         let expiries = expiries.into_iter().map(|one| Self { expiries: vec![one], ..Self::default() });
         let changes = changes.into_iter().map(|one| Self { changes: vec![one], ..Self::default() });
         let sends = sends.into_iter().map(|one| Self { sends: vec![one], ..Self::default() });
         let deletes = deletes.into_iter().map(|one| Self { deletes: vec![one], ..Self::default() });
         let dead_letters =
             dead_letters.into_iter().map(|one| Self { dead_letters: vec![one], ..Self::default() });
-        expiries.chain(changes).chain(sends).chain(deletes).chain(dead_letters)
+        pings.chain(expiries).chain(changes).chain(sends).chain(deletes).chain(dead_letters)
     }
 }

@@ -23,6 +23,7 @@ mod slot;
 mod sql_store;
 pub mod sqlite;
 mod store;
+mod store_clock;
 mod store_error;
 mod transaction;
 mod writer;

@@ -19,6 +19,8 @@ pub(crate) enum Request {
     Receive(ReceiveMessages),
     EndWait(ReceiverId),
     DeleteExpired(DeleteExpired),
+    /// Asks whether the database can be written.
+    Ping(Reply<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -33,6 +35,7 @@ impl Request {
             | Self::Receive(_)
             | Self::EndWait(_)
             | Self::DeleteExpired(_)
+            | Self::Ping(_)
             | Self::Close(_) => 0,
         }
     }

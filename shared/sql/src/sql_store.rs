@@ -37,6 +37,10 @@ impl<B> SqlStore<B> {
 
 #[async_trait]
 impl<B: Backend> Store for SqlStore<B> {
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     async fn delete_expired(&self, now: Timestamp, at_most: u32) -> Result<u64, StoreError> {
         let (mut deleted, mut left) = (0, at_most);
         while left > 0 {

@@ -1,7 +1,9 @@
 //! What a process needs of its store besides the engine's ports.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::queue::Queue;
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Table;
@@ -9,6 +11,9 @@ use bk_plugin_core::table::Table;
 /// The invocation table and the delayed queue in one database.
 #[async_trait]
 pub trait Store: Table + Queue {
+    /// The time of this store: all that is written to it goes by this clock.
+    fn clock(&self) -> Arc<dyn Clock>;
+
     /// Deletes up to `at_most` finished records and stubs that have expired at `now`, and returns how many it
     /// deleted.
     ///

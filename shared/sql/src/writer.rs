@@ -110,6 +110,7 @@ impl<D: Database> Writer<D> {
                 Request::Delete(delete) => batch.deletes.push(delete),
                 Request::MoveToDeadLetters(dead_letter) => batch.dead_letters.push(dead_letter),
                 Request::DeleteExpired(expiry) => batch.expiries.push(expiry),
+                Request::Ping(reply) => batch.pings.push(reply),
                 Request::Receive(ReceiveMessages { id, max, selection, wait, reply }) => {
                     let until = self.clock.now() + wait;
                     self.parked.push(Parked { id, max, selection, until, reply });
@@ -200,7 +201,13 @@ impl<D: Database> Writer<D> {
         let sent = batch.sends.into_iter().map(|send| send.reply);
         let deleted = batch.deletes.into_iter().map(|delete| delete.reply);
         let moved = batch.dead_letters.into_iter().map(|dead_letter| dead_letter.reply);
-        sent.chain(deleted).chain(moved).for_each(|reply| drop(reply.send(Ok(()))));
+        batch
+            .pings
+            .into_iter()
+            .chain(sent)
+            .chain(deleted)
+            .chain(moved)
+            .for_each(|reply| drop(reply.send(Ok(()))));
     }
 
     /// Gives messages to the receivers that are parked for them, first come, first served.
@@ -245,6 +252,12 @@ impl<D: Database> Writer<D> {
         let sent = batch.sends.into_iter().map(|send| send.reply);
         let deleted = batch.deletes.into_iter().map(|delete| delete.reply);
         let moved = batch.dead_letters.into_iter().map(|dead_letter| dead_letter.reply);
-        sent.chain(deleted).chain(moved).for_each(|reply| drop(reply.send(Err(failed()))));
+        batch
+            .pings
+            .into_iter()
+            .chain(sent)
+            .chain(deleted)
+            .chain(moved)
+            .for_each(|reply| drop(reply.send(Err(failed()))));
     }
 }

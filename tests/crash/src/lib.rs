@@ -20,6 +20,7 @@ pub fn project() -> Project {
         .version(Collecting)
         .version(Dying)
         .version(Blocking)
+        .version(Talking)
         .plugin_api(Router::new().route("/block", get(block)).route("/quick", get(async || "quick")))
 }
 
@@ -171,4 +172,29 @@ fn keep_thread(until: &str, spin: bool) {
 /// Keeps its thread until there is the file that the query names.
 async fn block(RawQuery(until): RawQuery) {
     keep_thread(&until.unwrap_or_default(), false);
+}
+
+/// What [`Talking`] is told.
+#[derive(Deserialize, JsonSchema)]
+pub struct TalkingInputs {
+    lines: u32,
+}
+
+/// 5.0.0: logs that many lines in its only step.
+pub struct Talking;
+
+impl Plugin for Talking {
+    const META: Meta = Meta::version("5.0.0");
+    type Inputs = TalkingInputs;
+    type Context = Context;
+
+    async fn execute(&self, inputs: TalkingInputs, _: &mut Self::Context) -> Result<Next> {
+        for line in 0..inputs.lines {
+            tracing::info!(
+                line,
+                "a line of the log that is as long as lines are, so that many fill any buffer"
+            );
+        }
+        Ok(Next::done())
+    }
 }

@@ -31,6 +31,13 @@ impl ManualClock {
         Self { state: Mutex::new(State { now, sleepers: Vec::new() }) }
     }
 
+    /// Sets the clock back, as a machine's can be. Sleepers wait for the time that they wanted to wait until.
+    pub fn set_back(&self, duration: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        state.now = Timestamp::from_millis(state.now.as_millis().saturating_sub(millis));
+    }
+
     /// Advances the clock and wakes the sleepers whose time has come.
     pub fn advance(&self, duration: Duration) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::queue::{Finish, Message, Unread, Unreadable, WakeUp};
+use bk_plugin_core::queue::{Message, Unread, Unreadable, WakeUp};
 use bk_plugin_core::record::{Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::Claim;
@@ -43,8 +43,7 @@ impl EngineCall<'_> {
             (Wait::Step { .. }, Some(record)) => self.end(message, &record, unread, now).await,
             (Wait::Post, Some(record)) => {
                 // It may have been the message that asks for the post.
-                let finish = Finish { finish_at: record.finish_at, ..Finish::first(trace_id.clone()) };
-                self.queue().send(&Message::Finish(finish), Duration::ZERO).await?;
+                self.send_finish(&record, record.finish_at, self.retry_deadline()).await?;
                 Ok(Handled::Delete)
             }
             _ => {

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Scalars that are looked at, at most. The values are read up to three times for each.
 const SCALARS: usize = 200;
 /// Values that are read, all repetitions together.
-const READ: usize = 200_000;
+const READ: u64 = 200_000;
 /// The first marker: a number that is in no text by chance.
 const MARK: u64 = 735_560_800_000_000;
 /// Errors that are never about a scalar.
@@ -28,11 +28,12 @@ const NOT_OF_A_SCALAR: [&str; 7] = [
     "data did not match",
 ];
 
-/// The place of the scalar in `values` that makes reading them as `T` end with the error `said`.
-pub(super) fn culprit<T: DeserializeOwned>(values: &Value, said: &str) -> Option<String> {
+/// The place of the scalar in `values` that makes reading them as `T` end with the error `said`. One reading looks at
+/// `reads` values.
+pub(super) fn culprit<T: DeserializeOwned>(values: &Value, said: &str, reads: u64) -> Option<String> {
     let mut scalars = Scalars::default();
     scalars.collect(values, String::new(), String::new());
-    let is_too_much = scalars.found.len() > SCALARS || scalars.found.len() * scalars.size > READ;
+    let is_too_much = scalars.found.len() > SCALARS || scalars.found.len() as u64 * reads > READ;
     if is_too_much || NOT_OF_A_SCALAR.iter().any(|beginning| said.starts_with(beginning)) {
         return None;
     }
@@ -130,13 +131,10 @@ impl Scalar {
 #[derive(Default)]
 struct Scalars {
     found: Vec<Scalar>,
-    /// How many values there are.
-    size: usize,
 }
 
 impl Scalars {
     fn collect(&mut self, value: &Value, pointer: String, place: String) {
-        self.size += 1;
         if self.found.len() > SCALARS {
             return;
         }

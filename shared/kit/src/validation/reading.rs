@@ -36,7 +36,7 @@ impl Walk<'_> {
     fn values_read(&mut self, id: NodeId, value: &Value, known: &mut Reading) -> u64 {
         let plan = self.plan;
         if !self.work.spend(1) {
-            return 0;
+            return u64::MAX;
         }
         match (&plan[id].kind, value) {
             (Kind::Reference(definition), _) => {

@@ -8,8 +8,10 @@ use super::Problem;
 const LOOKS: u64 = 10_000_000;
 /// Looks more for each value there is. A walk needs as many only for a schema with hundreds of alternatives.
 const LOOKS_FOR_EACH_VALUE: u64 = 200;
-/// Values that serde may read for each value there is, beside [`LOOKS`].
-const READ_FOR_EACH_VALUE: u64 = 16;
+/// Values that serde may read for any type: half a second without optimization, a twentieth with it.
+const READ: u64 = 1_000_000;
+/// Values that serde may read more for each value there is: a copy on each of that many levels.
+const READ_FOR_EACH_VALUE: u64 = 64;
 /// Values inside of values. `serde_json` reads as many levels, so only a value that was made here can have more.
 const LEVELS: usize = 128;
 
@@ -32,9 +34,14 @@ pub(super) enum Over {
 
 impl Work {
     pub(super) fn on(values: &Value) -> Self {
-        let beside = |for_each: u64| LOOKS.saturating_add(for_each.saturating_mul(size(values)));
-        let (limit, read_limit) = (beside(LOOKS_FOR_EACH_VALUE), beside(READ_FOR_EACH_VALUE));
-        Self { spent: 0, limit, read_limit, level: 0, over: None }
+        let size = size(values);
+        Self {
+            spent: 0,
+            limit: LOOKS.saturating_add(LOOKS_FOR_EACH_VALUE.saturating_mul(size)),
+            read_limit: READ.saturating_add(READ_FOR_EACH_VALUE.saturating_mul(size)),
+            level: 0,
+            over: None,
+        }
     }
 
     /// Says how many values serde will read.

@@ -1,5 +1,5 @@
-//! Where finish callbacks may go: never to an address that is reachable only from this machine, and if the
-//! operator lists hosts and networks, only there.
+//! Where finish callbacks may go: to no loopback, link-local or metadata address, and if the operator lists hosts and
+//! networks, only there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -11,8 +11,8 @@ use ipnet::IpNet;
 /// The addresses that finish callbacks may be posted to.
 #[derive(Debug, Clone, Default)]
 pub struct Destinations {
-    /// Whether this machine itself is allowed: what listens there (a sidecar, Lambda's own API) is not meant for
-    /// callers.
+    /// Whether this machine's loopback addresses are allowed: what listens there (a sidecar, Lambda's own API) is not
+    /// meant for callers.
     loopback: bool,
     /// The only destinations, if the operator has listed any.
     listed: Option<Arc<[Destination]>>,
@@ -87,12 +87,12 @@ pub(super) enum Forbidden {
 }
 
 impl Destinations {
-    /// Anywhere but to this machine.
+    /// Anywhere but to loopback, link-local and metadata addresses.
     pub fn anywhere() -> Self {
         Self::default()
     }
 
-    /// This machine, too: for development.
+    /// To this machine's loopback addresses, too: for development.
     #[must_use]
     pub fn and_loopback(self) -> Self {
         Self { loopback: true, ..self }
@@ -131,14 +131,16 @@ impl Destinations {
             || addresses.iter().all(|address| listed.iter().any(|listed| listed.has_address(*address)))
     }
 
-    /// Whether an address is this machine's (unless it is listed), link-local, a metadata service's, or not a
+    /// Whether an address is a loopback address (unless it is listed), link-local, a metadata service's, or not a
     /// host's at all.
     fn forbids(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(v4) => self.forbids_v4(v4),
             IpAddr::V6(v6) => {
                 v6.is_loopback() && !self.reaches_loopback(address)
-                    || embedded(v6).is_some_and(|v4| self.forbids_v4(v4))
+                    || embedded(v6).into_iter().flatten().any(|v4| self.forbids_v4(v4))
+                    // NAT64 with a prefix of the operator's: where in it the IPv4 address stands is unknown.
+                    || v6.segments().starts_with(&[0x64, 0xff9b, 1])
                     || v6.is_unicast_link_local()
                     || v6.is_unspecified()
                     || v6.is_multicast()
@@ -152,7 +154,8 @@ impl Destinations {
     fn forbids_v4(&self, address: Ipv4Addr) -> bool {
         address.is_loopback() && !self.reaches_loopback(address.into())
             || address.is_link_local()
-            || address.is_unspecified()
+            // "This host": the whole of 0.0.0.0/8.
+            || address.octets()[0] == 0
             || address.is_broadcast()
             || address.is_multicast()
             || METADATA.contains(&address)
@@ -168,12 +171,22 @@ impl Destinations {
 const METADATA: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
-/// The IPv4 address that an IPv6 one leads to: NAT64 (64:ff9b::/96) or 6to4 (2002::/16).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+/// The IPv4 addresses that an IPv6 one leads to. (IPv4-mapped ones, `::ffff:a.b.c.d`, are canonical as IPv4.)
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(v4(high, low)),
-        _ => None,
+        // The unspecified address and the loopback, which are no IPv4 addresses.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
+        // Teredo: the server, and the client behind it.
+        [0x2001, 0, high, low, _, _, client_high, client_low] => {
+            [v4(high, low), v4(!client_high, !client_low)]
+        }
+        // IPv4-compatible and IPv4-translated; NAT64; 6to4; ISATAP, in whatever network.
+        [0, 0, 0, 0, 0 | 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => [v4(high, low), None],
+        _ => [None, None],
     }
 }
 
@@ -211,12 +224,46 @@ mod tests {
         ] {
             assert!(development.forbids(address.parse().unwrap()), "{address}");
         }
-        for address in ["10.0.0.1", "192.168.1.1", "2001:db8::1", "8.8.8.8"] {
+        for address in [
+            "10.0.0.1",
+            "192.168.1.1",
+            "2001:db8::1",
+            "8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "2001:db8::5efe:8.8.8.8",
+        ] {
             assert!(!production.forbids(address.parse().unwrap()), "{address}");
         }
         for address in ["127.0.0.1", "::1", "127.9.9.9", "::ffff:127.0.0.1"] {
             assert!(production.forbids(address.parse().unwrap()), "{address}");
             assert!(!development.forbids(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    /// Every form of IPv6 address that holds an IPv4 address: a router or the kernel may send to that one.
+    #[test]
+    fn an_ipv6_address_that_holds_a_forbidden_ipv4_address_is_forbidden() {
+        let (development, production) = (Destinations::anywhere().and_loopback(), Destinations::anywhere());
+        for (loopback, metadata) in [
+            ("::127.0.0.1", "::169.254.169.254"),
+            ("::ffff:127.0.0.1", "::ffff:169.254.169.254"),
+            ("::ffff:0:127.0.0.1", "::ffff:0:169.254.169.254"),
+            ("64:ff9b::127.0.0.1", "64:ff9b::169.254.169.254"),
+            ("2002:7f00:1::1", "2002:a9fe:a9fe::1"),
+            ("2001:db8::5efe:127.0.0.1", "2001:db8::5efe:169.254.169.254"),
+            ("2001:db8::200:5efe:127.0.0.1", "2001:db8::200:5efe:169.254.169.254"),
+            ("2001:0:7f00:1::f7f7:f7f7", "2001:0:a9fe:a9fe::f7f7:f7f7"),
+            ("2001:0:808:808::80ff:fffe", "2001:0:808:808::5601:5601"),
+        ] {
+            assert!(production.forbids(loopback.parse().unwrap()), "{loopback}");
+            assert!(!development.forbids(loopback.parse().unwrap()), "{loopback}");
+            assert!(development.forbids(metadata.parse().unwrap()), "{metadata}");
+        }
+        for address in
+            ["64:ff9b:1::127.0.0.1", "64:ff9b:1:7f00:0:100::", "64:ff9b:1::1", "0.0.0.1", "::0.0.0.2"]
+        {
+            assert!(development.forbids(address.parse().unwrap()), "{address}");
         }
     }
 

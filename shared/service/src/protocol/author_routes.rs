@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::response::Parts;
 use axum::http::{Extensions, StatusCode};
-use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state};
+use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use bk_plugin_core::trace_context::LOG_SPAN;
 use bk_plugin_engine::author_threads::{AuthorTask, AuthorThreads, Lost, Owner};
@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Service;
 use super::envelope::Failure;
 use super::gateway::{Admitted, Audience, VerifiedApp, VerifiedUser};
+use super::rejections;
 
 /// Prefix of the routes that `plugin_api_dispatch` reaches.
 pub(super) const PLUGIN_API: &str = "/bk_plugin/plugin_api";
@@ -46,10 +47,11 @@ fn only_for<A: Audience + 'static>(routes: Router, service: &Arc<Service>) -> Ro
 /// The routes under `path`. Their handlers run on `threads`, if there are any.
 pub(super) fn mount(path: &str, routes: &Router, threads: Option<&Arc<AuthorThreads>>) -> Router {
     let routes = Router::new().nest(path, routes.clone());
-    match threads {
+    let routes = match threads {
         Some(threads) => routes.layer(from_fn_with_state(Arc::clone(threads), on_author_threads)),
         None => routes,
-    }
+    };
+    routes.layer(map_response(rejections::in_envelope))
 }
 
 /// Frames of a body that are ready before the caller takes them.

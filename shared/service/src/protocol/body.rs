@@ -4,13 +4,13 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
+use bk_plugin_core::python_json::{self, Parser};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::Service;
 use super::envelope::Failure;
-use super::exact_integers::exact_integers;
 
 /// The format of a body, as its content type says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +85,9 @@ impl Service {
     }
 }
 
-/// Parses a body that is JSON.
-pub(super) fn parse_json(body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(&exact_integers(body))
+/// Parses a body that is JSON, as the reference's parser does.
+pub(super) fn parse_json(body: &[u8], parser: Parser) -> Result<Value, Failure> {
+    python_json::parse(body, parser)
         .map_err(|error| Failure::bad_request(format!("JSON parse error - {error}")))
 }
 
@@ -116,11 +116,11 @@ mod tests {
     #[test]
     fn what_is_not_json_is_said_and_nothing_overflows() {
         let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-        for body in ["", "{not json", "\u{feff}{}", "NaN", "[Infinity]", "1e999", "{} {}", &deep] {
-            let failure = parse_json(body.as_bytes()).unwrap_err();
+        for body in ["", "{not json", "\u{feff}{}", "NaN", "[Infinity]", "{} {}", &deep] {
+            let failure = parse_json(body.as_bytes(), Parser::Request).unwrap_err();
             assert_eq!(failure.status(), StatusCode::BAD_REQUEST);
             assert!(failure.message().starts_with("JSON parse error - "), "{}", failure.message());
         }
-        assert!(parse_json(b"\"\xff\"").is_err());
+        assert!(parse_json(b"\"\xff\"", Parser::Request).is_err());
     }
 }

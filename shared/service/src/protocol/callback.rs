@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use bk_plugin_core::python_json::Parser;
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_engine::CallbackError;
 use serde::Serialize;
@@ -103,6 +104,6 @@ async fn accept(service: &Service, token: &str, request: Request) -> Result<Call
     if body.is_empty() {
         return Err(Rejected::new(StatusCode::BAD_REQUEST, "the body is empty; it must be a JSON value"));
     }
-    engine.callback(token, parse_json(&body)?).await?;
+    engine.callback(token, parse_json(&body, Parser::Loads)?).await?;
     Ok(CallbackAnswer { result: true, message: "callback success".to_owned() })
 }

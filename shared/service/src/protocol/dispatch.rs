@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bk_plugin_core::JsonObject;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::python_json::Parser;
 use bk_plugin_kit::runtime::{UnexpectedError, panic_text};
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -30,8 +31,9 @@ use super::endpoint::NoRoute;
 use super::envelope::{Failure, WithTraceId, json_bytes};
 use super::gateway::{Admitted, JWT, ScopedApp};
 use super::invalid_input::{InvalidInput, kind, must_be_an_object};
-use super::multipart::{Part, write_parts};
+use super::multipart::{MultipartBody, Part};
 use super::query::{fields, query_string};
+use super::rejections::Rejected;
 
 /// Which route is to be called, and with what.
 #[derive(Debug, ToSchema)]
@@ -111,7 +113,7 @@ async fn answer(service: &Service, caller: Caller, request: Request) -> Result<B
     }
     let url = call.url.clone();
     let mut request = call.into_request(headers, caller)?;
-    DefaultBodyLimit::max(service.settings().body_limit).apply(&mut request);
+    DefaultBodyLimit::max(service.settings().largest_body(request.headers())).apply(&mut request);
     let routed = AssertUnwindSafe(service.plugin_api.clone().oneshot(request)).catch_unwind().await;
     let response = match routed {
         Ok(Ok(response)) => response,
@@ -123,6 +125,9 @@ async fn answer(service: &Service, caller: Caller, request: Request) -> Result<B
     };
     if response.extensions().get::<NoRoute>().is_some() {
         return Err(Failure::new(StatusCode::NOT_FOUND, format!("404 error: {url}")));
+    }
+    if let Some(Rejected(failure)) = response.extensions().get() {
+        return Err(failure.clone());
     }
     if let Some(UnexpectedError(text)) = response.extensions().get() {
         return Err(Failure::unexpected(text));
@@ -161,7 +166,7 @@ impl Call {
                 .into_iter()
                 .partition(|part| part.file_name.is_none() && KEYS.contains(&part.name.as_str()));
             let texts = fields.into_iter().map(|part| {
-                let text = String::from_utf8_lossy(&part.content).into_owned();
+                let text = part.text();
                 (part.name, text)
             });
             return Self::new(keys_of_form(texts), parts);
@@ -170,7 +175,7 @@ impl Call {
         let keys = match media_type {
             MediaType::UrlEncoded => keys_of_form(form_urlencoded::parse(&body).into_owned()),
             _ if body.is_empty() => JsonObject::new(),
-            MediaType::Json => InvalidInput::keys(parse_json(&body)?)?,
+            MediaType::Json => InvalidInput::keys(parse_json(&body, Parser::Request)?)?,
             _ => return Err(unsupported_media_type()),
         };
         Self::new(keys, Vec::new())
@@ -220,21 +225,21 @@ impl Call {
             invalid.check().err().unwrap_or_else(|| Failure::unexpected("data cannot be passed on"))
         };
         let mut url = self.url;
-        let (content_type, body) = if self.method == Method::GET {
+        let (content_type, len, body) = if self.method == Method::GET {
             let query = query_string(&self.data).map_err(|error| invalid(&error))?;
             // Without `data` the query of `url` stays, as in the reference; bk-sops puts the query there.
             if !query.is_empty() {
                 url = PathAndQuery::try_from(format!("{}?{query}", url.path()))
                     .map_err(|_| invalid(&"is too long for a query string"))?;
             }
-            (None, Body::empty())
+            (None, None, Body::empty())
         } else if self.parts.is_empty() {
             let json = Value::Object(self.data).to_string();
-            (Some(HeaderValue::from_static("application/json")), Body::from(json))
+            (Some(HeaderValue::from_static("application/json")), None, Body::from(json))
         } else {
             let fields = fields(&self.data).map_err(|error| invalid(&error))?;
-            let (content_type, body) = write_parts(&fields, &self.parts);
-            (HeaderValue::try_from(content_type).ok(), Body::from(body))
+            let MultipartBody { content_type, len, body } = MultipartBody::new(&fields, self.parts);
+            (HeaderValue::try_from(content_type).ok(), Some(len), body)
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
@@ -242,6 +247,9 @@ impl Call {
         *request.headers_mut() = headers;
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, content_type);
+        }
+        if let Some(len) = len {
+            request.headers_mut().insert(CONTENT_LENGTH, len.into());
         }
         request.extensions_mut().insert(Caller { username: Some(self.username), ..caller });
         Ok(request)
@@ -254,7 +262,7 @@ const KEYS: [&str; 5] = ["url", "method", "username", "data", "dumped_data"];
 /// The keys of a form, in which `data` is the text of an object.
 fn keys_of_form(fields: impl Iterator<Item = (String, String)>) -> JsonObject {
     let value = |(key, text): (String, String)| {
-        let value = if key == "data" { parse_json(text.as_bytes()).ok() } else { None };
+        let value = if key == "data" { parse_json(text.as_bytes(), Parser::Loads).ok() } else { None };
         (key, value.unwrap_or(Value::String(text)))
     };
     fields.map(value).collect()
@@ -294,7 +302,7 @@ fn path_and_query(url: &str) -> Result<PathAndQuery, String> {
 }
 
 fn dumped(text: &str) -> Result<JsonObject, String> {
-    match parse_json(text.as_bytes()) {
+    match parse_json(text.as_bytes(), Parser::Loads) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(must_be_an_object(&other)),
         Err(failure) => Err(failure.message().to_owned()),

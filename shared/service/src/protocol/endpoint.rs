@@ -21,7 +21,8 @@ use tower::{Service, ServiceExt as _};
 
 use super::body::discard;
 use super::envelope::Failure;
-use super::{Description, KilledAt};
+use super::upload_time::UploadTime;
+use super::{Description, KilledAt, ProtocolSettings};
 
 /// Marks an answer that did not come from a route, in its extensions.
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +36,11 @@ pub(super) struct NoRoute;
 ///   reference answers 301, 404 or 500, and clients do not follow a redirected POST). Exception: an author's
 ///   router that has its own fallback receives unmatched requests unchanged;
 /// - an unknown route is answered 404, a wrong method 405, a body that is too large 413, a panic 500 and a request
-///   that takes too long 504, all in the envelope.
+///   that takes too long 408, all in the envelope.
 pub fn endpoint(description: &Description, routes: Router) -> Endpoint {
     Endpoint(Arc::new(Inner {
         routes: with_either_slash(routes),
-        body_limit: description.settings.body_limit,
-        request_timeout: description.settings.request_timeout,
+        settings: description.settings.clone(),
         clock: Arc::clone(&description.clock),
     }))
 }
@@ -56,8 +56,7 @@ const ANSWERING: Duration = Duration::from_millis(500);
 
 struct Inner {
     routes: Router,
-    body_limit: usize,
-    request_timeout: Duration,
+    settings: ProtocolSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -79,49 +78,52 @@ impl Service<Request> for Endpoint {
 impl Inner {
     async fn answer(&self, request: Request) -> Response {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let timeout = self.timeout(&request);
-        let answered = AssertUnwindSafe(self.route(request)).catch_unwind();
-        match tokio::time::timeout(timeout, answered).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(panic)) => {
+        let (timeout, upload_time) = (self.timeout(&request), UploadTime::default());
+        let answered = AssertUnwindSafe(self.route(request, &upload_time)).catch_unwind();
+        match upload_time.within(timeout, answered).await {
+            Some(Ok(response)) => response,
+            Some(Err(panic)) => {
                 let panic = panic_text(&*panic);
                 tracing::error!(%method, path = logged(uri.path()), panic, "a request panicked");
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error: the server's log says more")
                     .into_response()
             }
-            Err(_) => {
-                tracing::error!(%method, path = logged(uri.path()), "a request took too long");
+            None => {
+                tracing::warn!(%method, path = logged(uri.path()), "a request took too long");
                 let seconds = timeout.as_secs_f64();
                 let message = format!("the request took longer than its time limit of {seconds} s");
-                Failure::new(StatusCode::GATEWAY_TIMEOUT, message).into_response()
+                Failure::new(StatusCode::REQUEST_TIMEOUT, message).into_response()
             }
         }
     }
 
-    /// Time limit of a request; shorter if the process will be killed before.
+    /// Time limit of a request, without the time of its upload; shorter if the process will be killed before.
     fn timeout(&self, request: &Request) -> Duration {
-        let Some(KilledAt(end)) = request.extensions().get() else { return self.request_timeout };
+        let Some(KilledAt(end)) = request.extensions().get() else { return self.settings.request_timeout };
         let left = end.since(self.clock.now());
-        self.request_timeout.min(left.saturating_sub(ANSWERING.min(left / 4)))
+        self.settings.request_timeout.min(left.saturating_sub(ANSWERING.min(left / 4)))
     }
 
-    async fn route(&self, mut request: Request) -> Response {
-        if request.body().size_hint().lower() > self.body_limit as u64 {
-            return self.refuse_body(request).await;
+    async fn route(&self, request: Request, upload_time: &UploadTime) -> Response {
+        let limit = self.settings.largest_body(request.headers());
+        let too_large = request.body().size_hint().lower() > limit as u64;
+        let mut request = request.map(|body| upload_time.measure(body));
+        if too_large {
+            return refuse_body(request, limit).await;
         }
         // The limit applies to the author's extractors too, whose own default is smaller than the reference's.
-        DefaultBodyLimit::max(self.body_limit).apply(&mut request);
+        DefaultBodyLimit::max(limit).apply(&mut request);
         strip_prefix(request.uri_mut());
         into_response(self.routes.clone().oneshot(request).await)
     }
+}
 
-    async fn refuse_body(&self, request: Request) -> Response {
-        // A client that sent `Expect` waits for permission and has sent no body yet.
-        if !request.headers().contains_key(EXPECT) {
-            discard(request.into_body()).await;
-        }
-        Failure::body_too_large(self.body_limit).into_response()
+async fn refuse_body(request: Request, limit: usize) -> Response {
+    // A client that sent `Expect` waits for permission and has sent no body yet.
+    if !request.headers().contains_key(EXPECT) {
+        discard(request.into_body()).await;
     }
+    Failure::body_too_large(limit).into_response()
 }
 
 /// The path as it may be logged: the token in a callback's path is a credential.

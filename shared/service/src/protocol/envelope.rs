@@ -40,7 +40,7 @@ pub(super) struct WithTraceId<T> {
 }
 
 /// An answer that says what is wrong.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Failure {
     #[serde(skip)]
     status: StatusCode,
@@ -70,6 +70,11 @@ impl Failure {
     /// A body that is too large. The message names the limit, so that the caller can keep to it.
     pub(super) fn body_too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than the limit of {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    pub(super) fn files_too_large(limit: usize) -> Self {
+        let message = format!("the files in the request are larger than the limit of {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 

@@ -63,7 +63,7 @@ pub(super) struct AnyCaller;
 impl Audience for AnyCaller {
     async fn admit(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
         if let (Admission::Development, Some(jwt)) = (&description.settings.admission, headers.get(JWT)) {
-            Claims::unverified(jwt, description.clock.now())?;
+            Claims::unverified(jwt, description.clock.world_time())?;
         }
         Ok(Caller::default())
     }
@@ -72,16 +72,16 @@ impl Audience for AnyCaller {
 /// Authenticates a request as the settings demand. Only a JWT names the calling app and user; without one they
 /// stay unknown.
 async fn authenticate(description: &Description, headers: &HeaderMap) -> Result<Caller, Refused> {
-    let (tenant_id, now) = (tenant(headers)?, description.clock.now());
+    let (tenant_id, clock) = (tenant(headers)?, &*description.clock);
     match (&description.settings.admission, headers.get(JWT)) {
         (Admission::ApiKey(key), _) if !has_key(headers, key) => Err(Refused::ApiKey),
-        (Admission::Development, Some(jwt)) => Claims::unverified(jwt, now)?.caller(tenant_id),
+        (Admission::Development, Some(jwt)) => Claims::unverified(jwt, clock.world_time())?.caller(tenant_id),
         (Admission::Development | Admission::Anyone | Admission::ApiKey(_), _) => {
             Ok(Caller { tenant_id, ..Caller::default() })
         }
         (Admission::Gateway(_), None) => Err(Refused::NotThroughGateway),
         (Admission::Gateway(None), Some(_)) => Err(Refused::NoPublicKey),
-        (Admission::Gateway(Some(gateway)), Some(jwt)) => gateway.verify(jwt, now).await?.caller(tenant_id),
+        (Admission::Gateway(Some(gateway)), Some(jwt)) => gateway.verify(jwt, clock).await?.caller(tenant_id),
     }
 }
 

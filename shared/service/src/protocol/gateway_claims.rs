@@ -16,10 +16,8 @@ pub(super) struct Claims {
     pub(super) exp: u64,
     #[serde(default)]
     pub(super) nbf: u64,
-    #[serde(default)]
-    app: App,
-    #[serde(default)]
-    user: User,
+    app: Option<App>,
+    user: Option<User>,
 }
 
 #[derive(Default, Deserialize)]
@@ -29,7 +27,7 @@ struct App {
     bk_code: Option<String>,
     #[serde(rename = "app_code")]
     code: Option<String>,
-    verified: bool,
+    verified: Option<bool>,
     tenant_id: Option<String>,
 }
 
@@ -38,7 +36,7 @@ struct App {
 struct User {
     bk_username: Option<String>,
     username: Option<String>,
-    verified: bool,
+    verified: Option<bool>,
     tenant_id: Option<String>,
 }
 
@@ -62,12 +60,12 @@ impl Claims {
         Ok(claims)
     }
 
-    /// Checks that the JWT is valid at the time `now`.
+    /// Checks that the JWT is valid at the time `now`, if clocks may differ.
     pub(super) fn check_times(&self, now: Timestamp) -> Result<(), Refused> {
-        if self.exp <= now.as_secs() {
+        if self.exp.saturating_add(CLOCKS_DIFFER) <= now.as_secs() {
             return Err(Refused::Expired);
         }
-        if self.nbf > now.as_secs() + LEEWAY {
+        if self.nbf > now.as_secs() + CLOCKS_DIFFER {
             return Err(Refused::NotAccepted("it is not valid yet"));
         }
         Ok(())
@@ -77,25 +75,27 @@ impl Claims {
     /// one.
     pub(super) fn caller(self, tenant: Option<String>) -> Result<Caller, Refused> {
         let Self { app, user, .. } = self;
-        let app = if app.verified { app } else { App::default() };
-        let user = if user.verified { user } else { User::default() };
-        let of_app = app.tenant_id.and_then(present);
+        let app = app.filter(|app| app.verified == Some(true)).unwrap_or_default();
+        let user = user.filter(|user| user.verified == Some(true)).unwrap_or_default();
+        let of_app = first_present([app.tenant_id]);
         if of_app.is_some() && tenant.is_some() && of_app != tenant {
             return Err(Refused::Tenant("X-Bk-Tenant-Id is not the tenant of the calling app"));
         }
         Ok(Caller {
-            app_code: app.bk_code.or(app.code).and_then(present),
-            username: user.bk_username.or(user.username).and_then(present),
-            tenant_id: tenant.or(of_app).or(user.tenant_id.and_then(present)),
+            app_code: first_present([app.bk_code, app.code]),
+            username: first_present([user.bk_username, user.username]),
+            tenant_id: first_present([tenant, of_app, user.tenant_id]),
         })
     }
 }
 
-/// Seconds that the gateway's clock may be ahead of this machine's.
-const LEEWAY: u64 = 60;
+/// Seconds by which the gateway's clock and this machine's may differ: an hour. What makes a JWT the gateway's is its
+/// signature. So a clock that is wrong refuses no caller, and a JWT that was stolen is of use for an hour longer.
+const CLOCKS_DIFFER: u64 = 60 * 60;
 
-fn present(name: String) -> Option<String> {
-    Some(name).filter(|name| !name.is_empty())
+/// The first name that is not empty: an empty claim says no more than one that is missing.
+fn first_present(names: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    names.into_iter().flatten().find(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -116,7 +116,14 @@ pub(super) mod tests {
     fn a_jwt_is_readable_and_unexpired() {
         let read = |jwt: &HeaderValue| Claims::unverified(jwt, NOW).map(drop);
         assert_eq!(read(&jwt(r#"{"exp":1800000001,"iss":"APIGW"}"#)), Ok(()));
-        assert_eq!(read(&jwt(r#"{"exp":1800000000}"#)), Err(Refused::Expired));
+        assert_eq!(read(&jwt(r#"{"exp":1799996401}"#)), Ok(()), "by a clock that is an hour ahead");
+        assert_eq!(read(&jwt(r#"{"exp":1799996400}"#)), Err(Refused::Expired));
+        assert_eq!(
+            read(&jwt(r#"{"exp":1800003600,"nbf":1800003600}"#)),
+            Ok(()),
+            "by one that is an hour behind"
+        );
+        assert_eq!(read(&jwt(r#"{"exp":18446744073709551615}"#)), Ok(()));
         for claims in ["{}", "[]", "x", r#"{"exp":"soon"}"#] {
             assert!(matches!(read(&jwt(claims)), Err(Refused::Unreadable(_))), "{claims}");
         }
@@ -147,8 +154,14 @@ pub(super) mod tests {
         let app = json!({"bk_app_code": "sops", "app_code": "sops", "verified": false});
         let user = json!({"bk_username": "admin", "verified": true, "valid_error_message": null});
         assert_eq!(caller(&app, &user, None), Ok(expected(None, Some("admin"))));
+        for empty in [json!(""), Value::Null] {
+            let app = json!({"bk_app_code": empty, "app_code": "sops", "verified": true});
+            let user = json!({"bk_username": empty, "username": "admin", "verified": true});
+            assert_eq!(caller(&app, &user, None), Ok(both.clone()), "the other spelling counts");
+        }
         let app = json!({"bk_app_code": "", "verified": true, "valid_error_message": ""});
         assert_eq!(caller(&app, &json!({"username": "x"}), None), Ok(Caller::default()));
+        assert_eq!(caller(&Value::Null, &json!({"verified": null}), None), Ok(Caller::default()));
     }
 
     #[test]

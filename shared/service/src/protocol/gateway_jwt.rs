@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::http::HeaderValue;
-use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::clock::{Clock, Timestamp};
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Validation};
@@ -78,20 +78,20 @@ impl GatewayJwt {
         self.key.fetch(now);
     }
 
-    /// What the gateway says of the call that is made at `now`, if the JWT is really the gateway's.
-    pub(super) async fn verify(&self, jwt: &HeaderValue, now: Timestamp) -> Result<Claims, Refused> {
+    /// What the gateway says of the call that is made now, if the JWT is really the gateway's.
+    pub(super) async fn verify(&self, jwt: &HeaderValue, clock: &dyn Clock) -> Result<Claims, Refused> {
         self.check_header(jwt)?;
         let known = self.key.get();
         let claims = match known.as_ref().map(|key| self.decode(jwt, key)) {
             // The gateway may have a new key. `kid` does not show it: it is always the gateway's name.
-            None | Some(Err(OTHER_SIGNATURE)) => match self.key.newest(now).await {
+            None | Some(Err(OTHER_SIGNATURE)) => match self.key.newest(clock.now()).await {
                 None => Err(Refused::PublicKeyNotFetched),
                 newest if newest == known => Err(OTHER_SIGNATURE),
                 Some(key) => self.decode(jwt, &key),
             },
             Some(decoded) => decoded,
         }?;
-        claims.check_times(now)?;
+        claims.check_times(clock.world_time())?;
         Ok(claims)
     }
 
@@ -158,6 +158,7 @@ impl JwtVerifier for Rs512 {
 pub(super) mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use bk_plugin_core::memory::ManualClock;
     use ring::rand::SystemRandom;
     use ring::signature::{RSA_PKCS1_SHA512, RsaKeyPair};
     use serde_json::{Value, json};
@@ -213,14 +214,18 @@ pub(super) mod tests {
     }
 
     async fn verify(jwt: &HeaderValue) -> Result<(), Refused> {
-        GatewayJwt::with_key("bp-demo", PUBLIC_KEY).unwrap().verify(jwt, NOW).await.map(drop)
+        GatewayJwt::with_key("bp-demo", PUBLIC_KEY)
+            .unwrap()
+            .verify(jwt, &ManualClock::at(NOW))
+            .await
+            .map(drop)
     }
 
     #[tokio::test]
     async fn the_gateways_own_is_good() {
         assert_eq!(verify(&signed(|_, _| {})).await, Ok(()));
         let in_a_line = GatewayJwt::with_key("bp-demo", &STANDARD.encode(PUBLIC_KEY)).unwrap();
-        assert!(in_a_line.verify(&signed(|_, _| {}), NOW).await.is_ok());
+        assert!(in_a_line.verify(&signed(|_, _| {}), &ManualClock::at(NOW)).await.is_ok());
     }
 
     #[tokio::test]
@@ -233,8 +238,8 @@ pub(super) mod tests {
             ("RS512", |header, _| header["alg"] = json!("HS256")),
             ("RS512", |header, _| header["alg"] = json!("RS256")),
             ("APIGW", |_, claims| claims["iss"] = json!("me")),
-            ("expired", |_, claims| claims["exp"] = json!(1_800_000_000)),
-            ("not valid yet", |_, claims| claims["nbf"] = json!(1_800_000_061)),
+            ("expired", |_, claims| claims["exp"] = json!(1_799_996_400)),
+            ("not valid yet", |_, claims| claims["nbf"] = json!(1_800_003_601)),
             ("not a JWT", |_, claims| claims["exp"] = json!("soon")),
         ];
         for (said, change) in changes {

@@ -12,6 +12,7 @@ use axum::response::Response;
 use bk_plugin_core::JsonObject;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::python_json::Parser;
 use bk_plugin_core::record::State as InvocationState;
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_engine::{Call, Invoked};
@@ -159,7 +160,7 @@ async fn read(service: &Service, request: Request) -> Result<InvokeRequest, Fail
     let body = service.read_body(request).await?;
     let mut keys = match media_type {
         _ if body.is_empty() => JsonObject::new(),
-        MediaType::Json => InvalidInput::keys(parse_json(&body)?)?,
+        MediaType::Json => InvalidInput::keys(parse_json(&body, Parser::Request)?)?,
         _ => return Err(unsupported_media_type()),
     };
     let mut invalid = InvalidInput::default();

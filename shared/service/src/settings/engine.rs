@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bk_plugin_core::clock::SystemClock;
+use bk_plugin_core::clock::Clock;
 use bk_plugin_engine::callback_token::{CallbackKeys, InvalidKey};
 use bk_plugin_engine::metered_store::MeteredStore;
 use bk_plugin_engine::{Engine, EngineParts};
@@ -18,6 +18,8 @@ pub struct EngineHost {
     pub registry: Arc<Registry>,
     /// The table and the queue.
     pub store: Arc<MeteredStore>,
+    /// The time of the store.
+    pub clock: Arc<dyn Clock>,
     /// The app secret, from which the keys of callback tokens are derived.
     pub app_secret: SecretString,
     /// The beginning of callback URLs, without `/callback/`.
@@ -39,7 +41,7 @@ impl Settings {
             registry: host.registry,
             table: host.store.clone(),
             queue: host.store,
-            clock: Arc::new(SystemClock),
+            clock: host.clock,
             finish_callbacks: Arc::new(host.finish_callbacks),
             keys: Arc::new(keys),
             callback_base: host.callback_base,
@@ -47,10 +49,10 @@ impl Settings {
         }))
     }
 
-    /// The client that posts finish callbacks; it may post to this machine too if `this_machine` is true.
-    pub fn finish_callback_client(&self, this_machine: bool) -> HttpFinishCallbackClient {
+    /// The client that posts finish callbacks; with `loopback` it may post to this machine's loopback addresses, too.
+    pub fn finish_callback_client(&self, loopback: bool) -> HttpFinishCallbackClient {
         let destinations = self.destinations.clone();
-        let destinations = if this_machine { destinations.and_loopback() } else { destinations };
+        let destinations = if loopback { destinations.and_loopback() } else { destinations };
         HttpFinishCallbackClient::new(destinations, self.authorities.clone())
     }
 }

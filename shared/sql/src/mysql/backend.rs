@@ -67,14 +67,6 @@ impl Backend for MysqlBackend {
         Ok(depth)
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        let ping = sqlx::query("SELECT id FROM bk_plugin_invocations LIMIT 1");
-        let mut reader = self.readers.lend().await?;
-        in_time(ping.fetch_optional(&mut *reader)).await?;
-        reader.give_back();
-        Ok(())
-    }
-
     async fn close(&self) {
         self.readers.close().await;
     }

@@ -11,8 +11,9 @@ use super::due_messages::{DueMessages, HEAD_START, OwnMessage};
 use super::options::MysqlOptions;
 use super::queue::NewMessage;
 use super::recovery::{Recovery, jittered};
-use super::writer_session::{Receiving, WriterSession};
+use super::writer_session::{Receiving, Worked, WriterSession};
 use crate::database::{Batch, Database, Done, Failure, Wanted};
+use crate::store_clock::{NotedTime, StoreClock};
 
 /// How often, and for how long, a conflicting transaction is retried. This process's other requests wait
 /// meanwhile.
@@ -31,6 +32,8 @@ pub(super) struct MysqlDatabase {
     /// Transactions in a row that lost their connection.
     failures: u32,
     due_messages: DueMessages,
+    clock: StoreClock,
+    noted_time: NotedTime,
     /// Whether this process receives. If not, any process may receive its messages as soon as they are due.
     receives: bool,
 }
@@ -44,9 +47,18 @@ struct FailedAttempt {
 }
 
 impl MysqlDatabase {
-    pub(super) fn new(connect: MySqlConnectOptions, options: MysqlOptions) -> Self {
-        let due_messages = DueMessages::new();
-        Self { connect, options, session: None, failures: 0, due_messages, receives: false }
+    pub(super) fn new(connect: MySqlConnectOptions, options: MysqlOptions, clock: StoreClock) -> Self {
+        let (due_messages, noted_time) = (DueMessages::new(), NotedTime::default());
+        Self {
+            connect,
+            options,
+            session: None,
+            failures: 0,
+            due_messages,
+            clock,
+            noted_time,
+            receives: false,
+        }
     }
 
     async fn attempt(
@@ -84,12 +96,17 @@ impl MysqlDatabase {
             due.extend(own);
         }
         let limit = self.options.largest_record_in(session.packet);
-        let made = match session.work(batch, &messages, &receiving, limit, now).await {
+        let notes_time = self.noted_time.is_due(batch, now);
+        let made = match session.work(batch, &messages, &receiving, limit, now, notes_time).await {
             Ok(worked) => session.commit().await.map(|()| worked).map_err(|error| (error, true)),
             Err(error) => Err((error, false)),
         };
         match made {
-            Ok((done, found)) => {
+            Ok(Worked { done, found, server_time }) => {
+                if let Some(time) = server_time {
+                    self.noted_time.note(now);
+                    self.clock.follow(time);
+                }
                 for NewMessage { id, send, .. } in messages {
                     self.due_messages.note_sent(id, send);
                 }

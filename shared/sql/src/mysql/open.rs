@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::clock::Timestamp;
 use sqlx::Connection as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
@@ -14,7 +15,8 @@ use super::database::MysqlDatabase;
 use super::options::MysqlOptions;
 use super::readers::Readers;
 use super::recovery::{Recovery, jittered, number};
-use super::session::{connect, packet};
+use super::session::{connect, latest_time, packet, server_time};
+use crate::store_clock::StoreClock;
 use crate::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/mysql");
@@ -107,7 +109,9 @@ impl MysqlStore {
     /// See [`OpenError`]. If the database does not answer, it is tried again for as long as the options say.
     pub async fn open(address: &MysqlAddress, options: MysqlOptions) -> Result<Self, OpenError> {
         let mut connect = address.connect_options();
-        let packet = match prepare_patiently(address, &connect, options.patience).await {
+        let Prepared { packet, now, latest } = match prepare_patiently(address, &connect, options.patience)
+            .await
+        {
             // The server's TLS is too old for this program (MySQL 5.7 by default), and the address does not demand
             // any.
             Err(OpenError::Tls { source, .. })
@@ -130,18 +134,30 @@ impl MysqlStore {
             );
         }
         let backend = MysqlBackend::new(address.clone(), Readers::new(connect.clone()));
-        let clock = options.clock.clone();
-        let writer = Writer::start(MysqlDatabase::new(connect, options), clock.clone());
+        let store_clock = StoreClock::at_opening(options.clock.clone(), now, latest);
+        store_clock.follow(now);
+        let clock = store_clock.shared();
+        let writer = Writer::start(MysqlDatabase::new(connect, options, store_clock), clock.clone());
         Ok(Self::new(writer, clock, backend))
     }
 }
 
-/// Brings the schema up to date, and tries again while the database does not answer. Returns `max_allowed_packet`.
+/// What is asked of a database that was brought up to date.
+struct Prepared {
+    /// `max_allowed_packet`.
+    packet: usize,
+    /// The time by the server's clock.
+    now: Timestamp,
+    /// The latest time that was noted.
+    latest: Timestamp,
+}
+
+/// Brings the schema up to date, and tries again while the database does not answer.
 async fn prepare_patiently(
     address: &MysqlAddress,
     options: &MySqlConnectOptions,
     patience: Duration,
-) -> Result<usize, OpenError> {
+) -> Result<Prepared, OpenError> {
     let begun = Instant::now();
     for attempt in 0.. {
         let Err(error) = prepare(options).await else { break };
@@ -152,8 +168,12 @@ async fn prepare_patiently(
         tracing::warn!(%error, database = %address, "the database cannot be opened yet, trying again");
         tokio::time::sleep(delay).await;
     }
-    let asking = async { packet(&mut connect(options, None).await?).await };
-    asking.await.map_err(|error| describe(address, error.into()))
+    let asking = async {
+        let mut connection = connect(options, None).await?;
+        let (packet, latest) = (packet(&mut connection).await?, latest_time(&mut connection).await?);
+        Ok(Prepared { packet, latest, now: server_time(&mut connection).await? })
+    };
+    asking.await.map_err(|error: sqlx::Error| describe(address, error.into()))
 }
 
 async fn prepare(options: &MySqlConnectOptions) -> Result<(), MigrateError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_core::clock::{Clock, SystemClock};
+use bk_plugin_core::clock::Clock;
 
 /// How a [`MysqlStore`](super::MysqlStore) behaves.
 #[derive(Clone)]
@@ -14,8 +14,8 @@ pub struct MysqlOptions {
     /// Bytes that the JSON of one record may have, its inbox included. Default: 4 MiB. If the server's
     /// `max_allowed_packet` is smaller, a record has to fit into that.
     pub largest_record: usize,
-    /// The clock of the queue. Default: the machine's.
-    pub clock: Arc<dyn Clock>,
+    /// The clock of the store, for tests. Default: a time of the store's own, which begins with the database server's.
+    pub clock: Option<Arc<dyn Clock>>,
     /// How long opening waits for a database that does not answer. Default: one minute.
     pub patience: Duration,
 }
@@ -36,7 +36,7 @@ impl Default for MysqlOptions {
         Self {
             visibility_timeout: Duration::from_mins(1),
             largest_record: 4 * 1024 * 1024,
-            clock: Arc::new(SystemClock),
+            clock: None,
             patience: Duration::from_mins(1),
         }
     }

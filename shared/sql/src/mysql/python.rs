@@ -4,6 +4,7 @@
 use bk_plugin_core::JsonObject;
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::TraceId;
+use bk_plugin_core::python_json::{self, Parser};
 use bk_plugin_core::record::{Record, State};
 use bk_plugin_core::store_error::StoreError;
 use serde::Deserialize;
@@ -62,7 +63,8 @@ struct ScheduleContext {
 
 impl ScheduleRow {
     fn decode(&self) -> Result<Record, Unreadable> {
-        let ScheduleData { inputs, context } = serde_json::from_str(&self.data)?;
+        let data = python_json::parse(self.data.as_bytes(), Parser::Loads)?;
+        let ScheduleData { inputs, context } = serde_json::from_value(data)?;
         let trace_id = TraceId::parse(&self.trace_id)?;
         Ok(Record {
             plugin_version: self.plugin_version.clone(),

@@ -38,6 +38,8 @@ const DEPTH: &str = "\
            (SELECT count(*) FROM bk_plugin_dead_letters) AS dead_letters \
     FROM bk_plugin_messages";
 
+const NOTE_TIME: &str = "UPDATE bk_plugin_clock SET latest = greatest(latest, ?) WHERE id = 1";
+
 /// A message to be written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewMessage<'a> {
@@ -106,6 +108,11 @@ pub(super) async fn move_to_dead_letters(
     }
     let handles: Vec<_> = dead_letters.iter().map(|dead_letter| dead_letter.handle).collect();
     delete(connection, &handles).await
+}
+
+/// Notes that it is `now`. To be the last statement of a transaction: all processes write this row.
+pub(super) async fn note_time(connection: &mut MySqlConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query(NOTE_TIME).bind(now.as_millis()).execute(connection).await.map(drop)
 }
 
 /// Up to `most` messages of the selection that any process may receive at `now`. They are not locked: other processes

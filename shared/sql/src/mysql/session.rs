@@ -1,5 +1,6 @@
 //! Connections, and the session settings of each kind of connection.
 
+use bk_plugin_core::clock::Timestamp;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
 
@@ -48,6 +49,19 @@ pub(super) async fn connect(
         Ok(connection)
     };
     within(CONNECT_TIME, "connect", connecting).await
+}
+
+/// The time by the server's clock.
+pub(super) async fn server_time(connection: &mut MySqlConnection) -> Result<Timestamp, sqlx::Error> {
+    let sql = "SELECT CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000 AS SIGNED)";
+    let asking = sqlx::query_scalar(sql).fetch_one(connection);
+    within(TRANSACTION_TIME, "time", asking).await.map(Timestamp::from_millis)
+}
+
+/// The latest time that was noted in the database.
+pub(super) async fn latest_time(connection: &mut MySqlConnection) -> Result<Timestamp, sqlx::Error> {
+    let asking = sqlx::query_scalar("SELECT latest FROM bk_plugin_clock").fetch_one(connection);
+    within(TRANSACTION_TIME, "latest time", asking).await.map(Timestamp::from_millis)
 }
 
 /// The server's `max_allowed_packet`, in bytes.

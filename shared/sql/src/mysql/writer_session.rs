@@ -8,7 +8,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::queue::{self, NewMessage};
-use super::session::{SessionKind, connect, packet};
+use super::session::{SessionKind, connect, packet, server_time};
 use super::table::{self, MysqlRecords};
 use super::time_limits::{TRANSACTION_TIME, within};
 use crate::database::{Batch, Done};
@@ -35,6 +35,15 @@ pub(super) struct Receiving<'a> {
     pub(super) hidden_until: Timestamp,
 }
 
+/// What a transaction did besides the results of its batch.
+pub(super) struct Worked {
+    pub(super) done: Done,
+    /// How many messages of other processes it found for each selection.
+    pub(super) found: Vec<usize>,
+    /// The time by the server's clock, if the transaction noted the time.
+    pub(super) server_time: Option<Timestamp>,
+}
+
 impl WriterSession {
     pub(super) async fn open(options: &MySqlConnectOptions) -> Result<Self, sqlx::Error> {
         let mut connection = connect(options, Some(SessionKind::Writer)).await?;
@@ -47,8 +56,7 @@ impl WriterSession {
         self.used_at.elapsed() < LONGEST_IDLE
     }
 
-    /// Makes one transaction, up to the COMMIT. Also returns how many messages of other processes it found
-    /// for each selection.
+    /// Makes one transaction, up to the COMMIT. With `notes_time` it also notes that it is `now`.
     pub(super) async fn work(
         &mut self,
         batch: &Batch,
@@ -56,9 +64,20 @@ impl WriterSession {
         receiving: &[Receiving<'_>],
         limit: usize,
         now: Timestamp,
-    ) -> Result<(Done, Vec<usize>), sqlx::Error> {
+        notes_time: bool,
+    ) -> Result<Worked, sqlx::Error> {
         self.used_at = Instant::now();
-        within(TRANSACTION_TIME, "transaction", self.statements(batch, messages, receiving, limit, now)).await
+        let statements = async {
+            let (done, found) = self.statements(batch, messages, receiving, limit, now).await?;
+            let server_time = if notes_time {
+                queue::note_time(&mut self.connection, now).await?;
+                Some(server_time(&mut self.connection).await?)
+            } else {
+                None
+            };
+            Ok(Worked { done, found, server_time })
+        };
+        within(TRANSACTION_TIME, "transaction", statements).await
     }
 
     async fn statements(

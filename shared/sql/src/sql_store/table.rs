@@ -1,5 +1,7 @@
 //! The port `Table`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::ids::{LeaseToken, TraceId};
@@ -13,7 +15,9 @@ use crate::backend::Backend;
 use crate::change::{Change, ChangeAnswer, ChangeKind};
 use crate::request::Request;
 use crate::rows::{NewEntry, NewRecord, NewStep, StoredRecord};
-use crate::store_error::closed;
+
+/// How long a database may take to accept a write before it counts as unavailable.
+const PING_TIME: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl<B: Backend> Table for SqlStore<B> {
@@ -78,10 +82,9 @@ impl<B: Backend> Table for SqlStore<B> {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        if self.writer.is_closed() {
-            return Err(closed());
-        }
-        self.backend.ping().await
+        tokio::time::timeout(PING_TIME, self.writer.ask(Request::Ping))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time (ping)".into())))
     }
 }
 

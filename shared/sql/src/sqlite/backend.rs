@@ -59,11 +59,6 @@ impl Backend for SqliteBackend {
         queue::depth(&self.readers, now).await.map_err(store_error)
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM invocations)";
-        sqlx::query(sql).execute(&self.readers).await.map(drop).map_err(store_error)
-    }
-
     async fn close(&self) {
         self.readers.close().await;
     }

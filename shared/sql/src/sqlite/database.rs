@@ -1,8 +1,9 @@
 //! The file as its only writer sees it: the connection, and the statements of one transaction.
 
 use std::fs::File;
+use std::sync::Arc;
 
-use bk_plugin_core::clock::Timestamp;
+use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::queue::Selection;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
@@ -13,6 +14,7 @@ use super::queue;
 use super::table::{self, SqliteRecords};
 use crate::by_selection::BySelection;
 use crate::database::{Batch, Database, Done, Failure, Wanted};
+use crate::store_clock::NotedTime;
 use crate::transaction;
 
 /// The time of the next message is unknown, so the next receive has to look.
@@ -27,6 +29,8 @@ pub(super) struct SqliteFile {
     counters: Counters,
     options: SqliteOptions,
     next_due: NextDue,
+    clock: Arc<dyn Clock>,
+    noted_time: NotedTime,
     lock: File,
 }
 
@@ -35,9 +39,11 @@ impl SqliteFile {
         connection: SqliteConnection,
         counters: Counters,
         options: SqliteOptions,
+        clock: Arc<dyn Clock>,
         lock: File,
     ) -> Self {
-        Self { connection, counters, options, next_due: BySelection::new(), lock }
+        let noted_time = NotedTime::default();
+        Self { connection, counters, options, next_due: BySelection::new(), clock, noted_time, lock }
     }
 
     async fn statement(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -52,7 +58,14 @@ impl SqliteFile {
     ) -> Result<Done, Failure> {
         self.statement("BEGIN IMMEDIATE").await.map_err(Failure::Transaction)?;
         let done = self.work(batch, wanted, now).await.map_err(Failure::Statement)?;
+        let notes_time = self.noted_time.is_due(batch, now);
+        if notes_time {
+            queue::note_time(&mut self.connection, now).await.map_err(Failure::Transaction)?;
+        }
         self.statement("COMMIT").await.map_err(Failure::Transaction)?;
+        if notes_time {
+            self.noted_time.note(now);
+        }
         Ok(done)
     }
 
@@ -107,7 +120,11 @@ impl Database for SqliteFile {
         }
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
+        let now = self.clock.now();
+        if let Err(error) = queue::note_time(&mut self.connection, now).await {
+            tracing::debug!(%error, "the time was not noted");
+        }
         if let Err(error) = self.connection.close().await {
             tracing::warn!(%error, "the database was not closed cleanly; it will be put in order when it is opened");
         }

@@ -3,8 +3,10 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bk_plugin_core::clock::{Clock, SystemClock};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -17,6 +19,7 @@ use super::database::SqliteFile;
 use super::options::{Durability, SqliteOptions};
 use super::queue;
 use crate::database::MOST_REQUESTS;
+use crate::store_clock::StoreClock;
 use crate::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -110,16 +113,15 @@ async fn open(path: &Path, options: SqliteOptions) -> Result<SqliteStore, OpenEr
     let connect = connect_options(path, options.durability);
     let mut connection = connect.connect().await.map_err(|error| describe(path, error))?;
     let prepared = prepare(&mut connection, &options).await;
-    let counters = match prepared {
-        Ok(counters) => counters,
+    let (counters, clock) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
             // Otherwise the log of a file that was not accepted would stay beside it.
             connection.close().await.ok();
             return Err(describe_migration(path, error));
         }
     };
-    let clock = options.clock.clone();
-    let file = SqliteFile::new(connection, counters, options, lock);
+    let file = SqliteFile::new(connection, counters, options, clock.clone(), lock);
     let backend = SqliteBackend::new(path.to_owned(), readers(connect));
     Ok(SqliteStore::new(Writer::start(file, clock.clone()), clock, backend))
 }
@@ -184,15 +186,17 @@ fn readers(connect: SqliteConnectOptions) -> SqlitePool {
         .connect_lazy_with(connect.create_if_missing(false).read_only(true))
 }
 
-/// Brings the schema up to date and releases what the process before had leased and received.
+/// Brings the schema up to date and releases what the process before had leased and received. Also makes the clock.
 async fn prepare(
     connection: &mut SqliteConnection,
     options: &SqliteOptions,
-) -> Result<Counters, MigrateError> {
+) -> Result<(Counters, Arc<dyn Clock>), MigrateError> {
     MIGRATIONS.run(&mut *connection).await?;
+    let latest = queue::latest_time(connection).await?;
+    let clock = StoreClock::at_opening(options.clock.clone(), SystemClock.now(), latest).shared();
     sqlx::query("DELETE FROM leases").execute(&mut *connection).await?;
-    queue::release_all(connection, options.clock.now()).await?;
-    Ok(Counters::load(connection).await?)
+    queue::release_all(connection, clock.now()).await?;
+    Ok((Counters::load(connection).await?, clock))
 }
 
 fn describe_migration(path: &Path, error: MigrateError) -> OpenError {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bk_plugin_core::clock::{Clock, SystemClock};
+use bk_plugin_core::clock::Clock;
 
 /// How a [`SqliteStore`](super::SqliteStore) behaves.
 #[derive(Clone)]
@@ -13,8 +13,8 @@ pub struct SqliteOptions {
     pub visibility_timeout: Duration,
     /// Bytes that the JSON of one record may have, its inbox included. Default: 4 MiB.
     pub largest_record: usize,
-    /// The clock of the queue. Default: the machine's.
-    pub clock: Arc<dyn Clock>,
+    /// The clock of the store, for tests. Default: a time of the store's own, which begins with the machine's.
+    pub clock: Option<Arc<dyn Clock>>,
     /// The crashes that an answered write survives. Default: [`Durability::PowerLoss`].
     pub durability: Durability,
 }
@@ -34,7 +34,7 @@ impl Default for SqliteOptions {
         Self {
             visibility_timeout: Duration::from_mins(1),
             largest_record: 4 * 1024 * 1024,
-            clock: Arc::new(SystemClock),
+            clock: None,
             durability: Durability::PowerLoss,
         }
     }

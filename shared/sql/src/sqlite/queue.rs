@@ -51,6 +51,10 @@ const HIDE: &str = "\
     UPDATE messages SET visible_at = ?1, receive_count = receive_count + 1 \
     WHERE id IN (SELECT value FROM json_each(?2))";
 
+const LATEST_TIME: &str = "SELECT latest FROM clock";
+
+const NOTE_TIME: &str = "UPDATE clock SET latest = max(latest, ?) WHERE id = 1";
+
 const NEXT_WAKE_UP: &str = "SELECT min(visible_at) FROM messages WHERE kind = 0 AND visible_at > ?1";
 
 const NEXT_WAKE_UP_OF: &str = "\
@@ -71,7 +75,7 @@ const DEPTH: &str = "\
 
 /// The statements of the hot path.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 10] = [
+pub(super) const STATEMENTS: [&str; 11] = [
     SEND,
     DELETE,
     INSERT_DEAD_LETTER,
@@ -82,6 +86,7 @@ pub(super) const STATEMENTS: [&str; 10] = [
     NEXT_WAKE_UP,
     NEXT_WAKE_UP_OF,
     NEXT_FINISH,
+    NOTE_TIME,
 ];
 
 /// Makes all received messages visible again: the process that received them is gone.
@@ -145,6 +150,16 @@ pub(super) struct Received {
     pub(super) rows: Vec<MessageRow>,
     /// Whether more of the selection may be due.
     pub(super) may_be_more: bool,
+}
+
+/// The latest time that was noted.
+pub(super) async fn latest_time(connection: &mut SqliteConnection) -> Result<Timestamp, sqlx::Error> {
+    sqlx::query_scalar(LATEST_TIME).fetch_one(connection).await.map(Timestamp::from_millis)
+}
+
+/// Notes that it is `now`.
+pub(super) async fn note_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    sqlx::query(NOTE_TIME).bind(now.as_millis()).execute(connection).await.map(drop)
 }
 
 /// Receives due messages, and hides them until `hidden_until`.

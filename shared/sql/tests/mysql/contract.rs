@@ -29,7 +29,7 @@ impl Mysql {
         let options = MysqlOptions {
             visibility_timeout: VISIBILITY_TIMEOUT,
             largest_record: LARGEST_RECORD,
-            clock: clock.clone(),
+            clock: Some(clock.clone()),
             ..MysqlOptions::default()
         };
         Self { fixture: Fixture::with(&[], options).await, clock }

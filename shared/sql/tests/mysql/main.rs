@@ -2,6 +2,7 @@
 //! goes away, packets, migrations.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what is wanted")]
 
+mod clock;
 mod contract;
 mod fixture;
 mod opening;

@@ -46,7 +46,7 @@ async fn ten_processes_may_start_at_once() {
         .fetch_one(&mut server.connect().await)
         .await
         .unwrap();
-    assert_eq!(applied, 2);
+    assert_eq!(applied, 3);
     works(&server).await;
 }
 

@@ -56,7 +56,7 @@ impl Fixture {
         let options = SqliteOptions {
             visibility_timeout: Duration::from_secs(30),
             largest_record: 10_000,
-            clock: clock.clone(),
+            clock: Some(clock.clone()),
             ..SqliteOptions::default()
         };
         let store = Arc::new(SqliteStore::open(folder.path().join("a.db"), options.clone()).await.unwrap());

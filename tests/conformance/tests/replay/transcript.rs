@@ -116,7 +116,7 @@ impl Request {
             .as_ref()
             .map(|body| names.apply(&whole(body)).replace(RECORDED_RECEIVER, receiver.base_url()));
         if let Some(recorded) = self.headers.get("X-Bkapi-JWT")
-            && let Some(jwt) = renewed_jwt(recorded, if case.contains("expired_jwt") { -60 } else { 3600 })
+            && let Some(jwt) = renewed_jwt(recorded, if case.contains("expired_jwt") { -3660 } else { 3600 })
         {
             names.set(recorded, &jwt);
             request.headers.insert("X-Bkapi-JWT".to_owned(), jwt);

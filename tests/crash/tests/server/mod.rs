@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// The server's binary.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_crash-plugins");
+
 /// A server with its own folder and port, which a test can kill and start again.
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
@@ -25,15 +28,20 @@ impl Server {
     }
 
     pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Self {
+        let mut server = Self::stopped(variables);
+        server.start_again().await;
+        server
+    }
+
+    /// A server that is not started yet.
+    pub(crate) fn stopped(variables: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let variables =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut server = Self { folder, port, variables, child: None, client };
-        server.start_again().await;
-        server
+        Self { folder, port, variables, child: None, client }
     }
 
     pub(crate) async fn start_again(&mut self) {
@@ -43,16 +51,25 @@ impl Server {
 
     pub(crate) fn spawn(&mut self) {
         let log = fs::OpenOptions::new().append(true).create(true).open(self.path("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_crash-plugins"))
+        let mut command = self.command(PROGRAM);
+        let child = command.stdout(Stdio::from(log.try_clone().unwrap())).stderr(Stdio::from(log)).spawn();
+        self.child = Some(child.unwrap());
+    }
+
+    /// A command in the server's folder, with its variables.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.folder.path())
             .env("PORT", self.port.to_string())
             .env("BK_PLUGIN_CONCURRENCY", "64")
-            .envs(self.variables.iter().cloned())
-            .stdout(Stdio::from(log.try_clone().unwrap()))
-            .stderr(Stdio::from(log))
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+            .envs(self.variables.iter().cloned());
+        command
+    }
+
+    /// Sets a variable for the next start.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     pub(crate) async fn wait_until_ready(&mut self) {

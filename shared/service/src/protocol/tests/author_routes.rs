@@ -7,7 +7,7 @@ async fn a_handler_that_blocks_is_answered_for_and_stops_no_other() {
     let Fixture { routes, .. } = fixture(|settings| settings.request_timeout = Duration::from_millis(50));
     let blocked = (0..20).map(|_| get(&routes, "/bk_plugin/plugin_api/blocks/"));
     for blocked in futures::future::join_all(blocked).await {
-        assert!(blocked.is_failure(504), "{}", blocked.body);
+        assert!(blocked.is_failure(408), "{}", blocked.body);
     }
     let Fixture { routes, .. } = fixture(|_| {});
     let blocked = futures::future::join_all((0..20).map(|_| get(&routes, "/bk_plugin/plugin_api/blocks")));

@@ -90,10 +90,68 @@ async fn files_are_passed_on() {
 }
 
 #[tokio::test]
+async fn names_are_read_as_rfc_2231_writes_them() {
+    let part =
+        |head: &str, text: &str| format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}\r\n");
+    let body = part("name=\"url\"", "/bk_plugin/plugin_api/files/")
+        + &part("NAME=method", "POST")
+        + &part("Name=\"username\"", "tester")
+        + &part("name=f; filename*=UTF-8''%E4%B8%AD.txt", "1")
+        + &part("name=\"g\"; FileName=\"b.txt\"", "2")
+        + &part("name=h; filename*0=\"a\"; filename*1=\"b.txt\"", "3")
+        + "--b--\r\n";
+    let answer = dispatch_as(&fixture(|_| {}).routes, "multipart/form-data; boundary=b", body).await;
+    assert_eq!(
+        answer.body["data"],
+        json!([["f", "中.txt", null, "1"], ["g", "b.txt", null, "2"], ["h", "ab.txt", null, "3"]]),
+        "{}",
+        answer.body
+    );
+}
+
+#[tokio::test]
+async fn files_have_a_limit_of_their_own() {
+    let part =
+        |head: &str, text: &str| format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}\r\n");
+    let fields = part("name=\"url\"", "/bk_plugin/plugin_api/files/")
+        + &part("name=\"method\"", "POST")
+        + &part("name=\"username\"", "tester");
+    let file = |len: usize| part("name=\"f\"; filename=\"f\"", &"x".repeat(len));
+    let (routes, kind) = (fixture(|_| {}).routes, "multipart/form-data; boundary=b");
+    let mib = 1024 * 1024;
+    let answer = dispatch_as(&routes, kind, format!("{fields}{}--b--\r\n", file(12 * mib))).await;
+    assert_eq!(answer.body["data"][0][3].as_str().map(str::len), Some(12 * mib), "{}", answer.message());
+    let limits = |settings: &mut ProtocolSettings| {
+        settings.file_limit = 2 * mib;
+        settings.body_limit = mib;
+    };
+    let routes = fixture(limits).routes;
+    let two_files = format!("{fields}{}{}--b--\r\n", file(mib), file(mib + 1));
+    let answer = dispatch_as(&routes, kind, two_files).await;
+    assert!(answer.is_failure(413) && answer.message().contains("files"), "{}", answer.body);
+    let field = part("name=\"f\"", &"x".repeat(mib));
+    let answer = dispatch_as(&routes, kind, format!("{fields}{field}--b--\r\n")).await;
+    assert!(answer.is_failure(413) && answer.message().contains("body"), "{}", answer.body);
+    let all = format!("{fields}{}--b--\r\n", file(3 * mib));
+    let answer = send(&routes, request(Method::POST, DISPATCH, kind, all)).await;
+    assert!(answer.is_failure(413), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn forms_are_taken() {
     let form = "url=/bk_plugin/plugin_api/with/&method=get&username=tester&data=%7B%22a%22%3A1%7D";
     let answer = dispatch_as(&fixture(|_| {}).routes, "application/x-www-form-urlencoded", form).await;
     assert_eq!(answer.body["data"]["query"], json!("a=1"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_path_that_does_not_fit_is_no_data() {
+    let found = dispatch(call("/task_list/2/", "GET", &json!({}))).await;
+    assert_eq!(found.body["data"], json!([2]), "{}", found.body);
+    let undefined = dispatch(call("/task_list/undefined", "GET", &json!({}))).await;
+    assert!(undefined.is_failure(404), "{}", undefined.body);
+    let direct = get(&fixture(|_| {}).routes, "/bk_plugin/plugin_api/task_list/undefined").await;
+    assert!(direct.is_failure(404) && direct.message().contains("undefined"), "{}", direct.body);
 }
 
 #[tokio::test]

@@ -51,8 +51,8 @@ async fn what_the_gateway_does_not_vouch_for_is_refused_at_every_route() {
         ("not a JWT", HeaderValue::from_static("garbage")),
         ("another gateway", signed(|header, _| header["kid"] = json!("bp-other"))),
         ("APIGW", signed(|_, claims| claims["iss"] = json!("me"))),
-        ("expired", signed(|_, claims| claims["exp"] = json!(1_799_999_999))),
-        ("not valid yet", signed(|_, claims| claims["nbf"] = json!(1_800_000_061))),
+        ("expired", signed(|_, claims| claims["exp"] = json!(1_799_996_400))),
+        ("not valid yet", signed(|_, claims| claims["nbf"] = json!(1_800_003_601))),
         ("not a JWT", signed(|_, claims| drop(claims.as_object_mut().unwrap().remove("exp")))),
     ];
     for (method, path, _) in GATED {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Multipart, OriginalUri, RawQuery, Request};
+use axum::extract::{Multipart, OriginalUri, Path, RawQuery, Request};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bk_plugin_core::clock::{Clock, Timestamp};
@@ -136,6 +136,10 @@ async fn files(mut multipart: Multipart) -> axum::Json<Value> {
     axum::Json(Value::Array(parts))
 }
 
+async fn task_list(Path(biz_id): Path<u64>) -> axum::Json<Value> {
+    axum::Json(json!([biz_id]))
+}
+
 async fn panics() {
     panic!("boom");
 }
@@ -178,6 +182,7 @@ fn registry() -> Registry {
         .route("/with/", get(echo_ok).post(echo))
         .route("/without", get(echo_ok))
         .route("/files/", post(files))
+        .route("/task_list/{biz_id}/", get(task_list))
         .route("/panic/", get(panics))
         .route("/fail/", get(fails))
         .route("/unexpected/", get(fails_unexpectedly))
