@@ -240,10 +240,6 @@ impl Table for DynamoDbTable {
         record(self.item(trace_id).await?)
     }
 
-    fn keeps_leases(&self) -> bool {
-        true
-    }
-
     async fn ping(&self) -> Result<(), StoreError> {
         self.item(&TraceId::random()).await.map(drop)
     }

@@ -66,6 +66,32 @@ id! {
     LeaseToken
 }
 
+impl LeaseToken {
+    /// The first digits of the token of a run alone, and of one in 65536 others.
+    const ALONE: &str = "a10e";
+
+    /// A new random token for a run alone (`WakeUp::alone`).
+    pub fn random_alone() -> Self {
+        Self::marked(random_hex())
+    }
+
+    /// The token for the run alone after the one that had this token.
+    #[must_use]
+    pub fn next_alone(&self) -> Self {
+        Self::marked(hex(&Sha256::digest(self.0.as_bytes())[..16]))
+    }
+
+    fn marked(mut token: String) -> Self {
+        token.replace_range(..Self::ALONE.len(), Self::ALONE);
+        Self(token)
+    }
+
+    /// Whether it seems to be the token of a run alone.
+    pub fn is_alone(&self) -> bool {
+        self.0.starts_with(Self::ALONE)
+    }
+}
+
 impl CallbackId {
     /// The callback of an invocation with this name.
     ///
@@ -108,6 +134,16 @@ mod tests {
         let id = TraceId::random();
         assert_ne!(id, TraceId::random());
         assert_eq!(TraceId::parse(id.as_str()).unwrap(), id);
+    }
+
+    #[test]
+    fn tokens_of_runs_alone_are_known_as_such() {
+        let first = LeaseToken::random_alone();
+        let next = first.next_alone();
+        assert!(first.is_alone() && next.is_alone());
+        assert_ne!(first, next);
+        assert_eq!(first.next_alone(), next);
+        assert!(LeaseToken::parse(next.as_str()).is_ok());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
-use crate::ids::{Receipt, TraceId};
+use crate::ids::{LeaseToken, Receipt, TraceId};
 use crate::message_group::MessageGroup;
 use crate::store_error::StoreError;
 use crate::trace_context::TraceContext;
@@ -71,14 +71,16 @@ impl Message {
     }
 
     /// How many receivers seem to have crashed on this message: its deliveries beyond the first, plus the crashes of the
-    /// messages it was copied from.
+    /// messages it was copied from. Deliveries of a wake-up that is only run alone say nothing: the record shows what
+    /// became of its run.
     pub fn crashes(&self, receive_count: u32) -> u32 {
-        let before = match self {
-            Self::WakeUp(wake_up) => wake_up.crashes,
-            Self::Finish(_) => 0,
-            Self::Unreadable(unreadable) => unreadable.crashes(),
-        };
-        before.saturating_add(receive_count.saturating_sub(1))
+        let again = receive_count.saturating_sub(1);
+        match self {
+            Self::WakeUp(WakeUp { alone: Some(_), crashes, .. }) => *crashes,
+            Self::WakeUp(wake_up) => wake_up.crashes.saturating_add(again),
+            Self::Finish(_) => again,
+            Self::Unreadable(unreadable) => unreadable.crashes().saturating_add(again),
+        }
     }
 
     /// The trace that the message belongs to.
@@ -139,6 +141,11 @@ pub struct WakeUp {
     /// the count of a step that crashes its process.
     #[serde(default)]
     pub crashes: u32,
+    /// Set on a wake-up that is only run alone, with nothing else under way in its process: the token of the lease that
+    /// this run claims. If that lease is still on the record when it is over, the run never came to its end, and nothing
+    /// but its step can have ended the process from within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<LeaseToken>,
     /// The group of the invocation's plugin version, if the sender knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<MessageGroup>,
@@ -151,12 +158,21 @@ impl WakeUp {
     /// A wake-up for the step after `after_step` committed ones, due at `due_at`.
     pub fn for_step(trace_id: TraceId, after_step: u32, due_at: Timestamp) -> Self {
         let trace = TraceContext::default();
-        Self { trace_id, after_step, due_at, receipt: None, put_backs: 0, crashes: 0, group: None, trace }
+        let (receipt, alone, group) = (None, None, None);
+        Self { trace_id, after_step, due_at, receipt, put_backs: 0, crashes: 0, alone, group, trace }
     }
 
     /// A wake-up for the step that is given this callback.
     pub fn for_callback(trace_id: TraceId, receipt: Receipt, due_at: Timestamp) -> Self {
         Self { receipt: Some(receipt), ..Self::for_step(trace_id, 0, due_at) }
+    }
+
+    /// The same wake-up, only to be run alone. Its run claims a lease that no run before has claimed: what became of those
+    /// is accounted for.
+    #[must_use]
+    pub fn alone(self, crashes: u32) -> Self {
+        let token = self.alone.map_or_else(LeaseToken::random_alone, |before| before.next_alone());
+        Self { crashes, alone: Some(token), ..self }
     }
 }
 

@@ -91,7 +91,9 @@ pub trait Table: Send + Sync {
     async fn create(&self, record: &Record, inbox_len: Option<usize>) -> Result<Write, StoreError>;
 
     /// Puts `lease` on the record if it is unfinished, is not a stub, is where `on` says, and has no lease that is valid
-    /// at `now`.
+    /// at `now`. The lease stays on the record until a commit takes it off or another runner takes over, so it shows
+    /// that a runner has begun the step, whatever became of that runner. A store that one process owns ends leases when
+    /// it opens.
     async fn claim(
         &self,
         trace_id: &TraceId,
@@ -128,12 +130,6 @@ pub trait Table: Send + Sync {
     /// and so does a table that is unavailable.
     async fn group_of(&self, _trace_id: &TraceId) -> Option<MessageGroup> {
         None
-    }
-
-    /// Whether a lease stays on its record when its holder dies, until a commit takes it off or another runner takes
-    /// over. It then proves that a step was started. A store that one process owns takes leases off when it opens.
-    fn keeps_leases(&self) -> bool {
-        false
     }
 
     /// Whether the table answers at all.

@@ -7,10 +7,12 @@
 //!
 //! It contains no I/O: everything outside is behind [`Table`], [`Queue`], [`Clock`] and [`FinishCallbackClient`].
 
+mod alone;
 mod call_context;
 mod callback;
 mod dead_letter;
 mod finish;
+mod gate;
 mod invoke;
 mod limits;
 mod phase;
@@ -28,6 +30,7 @@ mod unreadable;
 mod wake_up;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::ids::TraceId;
@@ -41,12 +44,17 @@ use tracing::Instrument as _;
 
 use crate::author_threads::AuthorThreads;
 use crate::callback_token::{CallbackKeys, CallbackUrls};
+use gate::Gate;
 
+#[cfg(test)]
+use alone::COUNTED_BESIDE;
+pub(crate) use alone::TRIES;
 use under_way::UnderWay;
 
 pub use call_context::CallContext;
 pub use callback::CallbackError;
 pub use finish::{FinishCallbackClient, PostError};
+pub use gate::Entered;
 pub use invoke::{Call, Invoked};
 pub use limits::Limits;
 pub use take_over::TakeOver;
@@ -78,6 +86,7 @@ pub struct Engine {
     urls: Arc<CallbackUrls>,
     link_span: Option<LinkSpan>,
     counts_running: bool,
+    gate: Gate,
     /// `None`: steps run where they are awaited.
     author_threads: Option<Arc<AuthorThreads>>,
     under_way: Arc<UnderWay>,
@@ -111,6 +120,7 @@ impl Engine {
             counts_running: true,
             author_threads: None,
             under_way: Arc::default(),
+            gate: Gate::default(),
         }
     }
 
@@ -152,6 +162,22 @@ impl Engine {
         &self.parts.clock
     }
 
+    /// Begins author code other than a step, such as a route of the author's: hold what is returned until it has ended.
+    /// Waits while a step runs alone.
+    pub async fn enter(&self) -> Entered {
+        self.gate.enter().await
+    }
+
+    /// Whether no author code is under way.
+    pub fn is_idle(&self) -> bool {
+        self.gate.is_idle()
+    }
+
+    /// The longest time between the receipt of a wake-up and the end of its step, results included.
+    pub(crate) fn longest_step(&self) -> Duration {
+        self.parts.limits.lease()
+    }
+
     /// Whether the table answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.parts.table.ping().await
@@ -165,7 +191,7 @@ impl EngineCall<'_> {
         let crashes = self.crashes(message, receive_count);
         // Copies that go back into the queue carry the crash count.
         let message = message.with_crashes(crashes);
-        if crashes >= self.limits().max_receive_count {
+        if matches!(message, Message::Finish(_)) && crashes >= self.limits().max_receive_count {
             return self.dead_letter(&message).await;
         }
         self.context.enter_message(message.trace());
@@ -215,6 +241,10 @@ impl EngineCall<'_> {
 
     fn clock(&self) -> &dyn Clock {
         &*self.engine.parts.clock
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.engine.gate
     }
 
     fn limits(&self) -> &Limits {

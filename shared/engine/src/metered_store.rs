@@ -85,10 +85,6 @@ impl Table for MeteredStore {
         self.table.group_of(trace_id).await
     }
 
-    fn keeps_leases(&self) -> bool {
-        self.table.keeps_leases()
-    }
-
     async fn ping(&self) -> Result<(), StoreError> {
         timed("ping", self.table.ping()).await
     }

@@ -9,17 +9,17 @@ mod shares;
 mod slots;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bk_plugin_core::back_off::BackOff;
+use bk_plugin_core::clock::{Clock, Timestamp};
 use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::queue::{Delivery, Queue};
-use futures::future::{join, join_all};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures::future::{join, join_all, select};
 
-use crate::engine::{CallContext, Engine, Handled};
-use crate::suspects::{Plan, SuspectPolicy, plan};
+use crate::engine::{CallContext, Engine, Handled, TRIES};
+use crate::suspects::{Plan, Probation, Situation, SuspectPolicy, plan};
 use shares::{HostShares, VersionShares};
 use slots::{Slot, Slots};
 
@@ -44,7 +44,9 @@ pub struct Worker {
     queue: Arc<dyn Queue>,
     steps: Arc<Slots>,
     finish_callbacks: Arc<Slots>,
-    suspect_slot: Arc<Semaphore>,
+    probation: Arc<Mutex<Probation>>,
+    /// Until when others come before a step that is to be run alone: for as long as they were held up for the last one.
+    others_first_until: Mutex<Timestamp>,
 }
 
 /// Finish callbacks that are posted at the same time: they take memory, but no time of this process. A host that never
@@ -55,13 +57,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const RECEIVE_AGAIN: BackOff = BackOff { first: Duration::from_millis(100), longest: Duration::from_secs(5) };
 const DELETE_ATTEMPTS: u32 = 5;
 
-/// A suspect runs beside fresh deliveries: a busy server is never without them, and a crash of the server takes down
+/// Suspects run beside fresh deliveries: a busy server is never without them, and a crash of the server takes down
 /// whatever runs at the time in any case.
 const SUSPECTS: SuspectPolicy = SuspectPolicy {
     // One crash is not enough: it would also make suspects of all steps that ran beside the culprit, and they would
     // wait for one another.
-    crashes: 2,
-    put_backs_before_alone: None,
+    suspected_at: 2,
+    singled_out_at: 4,
+    singled_out_when_idle_at: 3,
+    beside_fresh: true,
+    put_backs: TRIES,
     back_off: BackOff { first: Duration::from_millis(200), longest: Duration::from_secs(5) },
     stagger: Duration::from_millis(500),
 };
@@ -73,7 +78,8 @@ impl Worker {
             engine.registry().versions().iter().map(|version| MessageGroup::of_version(version)).collect();
         let steps = Slots::new(VersionShares::new(options.concurrency, versions, options.guaranteed));
         let finish_callbacks = Slots::new(FINISH_CALLBACKS);
-        Self { engine, queue, steps, finish_callbacks, suspect_slot: Arc::new(Semaphore::new(1)) }
+        let others_first_until = Mutex::new(Timestamp::from_millis(0));
+        Self { engine, queue, steps, finish_callbacks, probation: Arc::default(), others_first_until }
     }
 
     /// Works until `shutdown`, then waits for the running steps to end.
@@ -100,7 +106,9 @@ impl Worker {
             match self.queue.receive_selected(receive).await {
                 Ok(deliveries) => {
                     failures = 0;
-                    self.start_all(deliveries, slots).await;
+                    if let Some(alone) = self.start_all(deliveries, slots).await {
+                        self.run_alone(alone, slots).await;
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot receive messages, trying again");
@@ -111,30 +119,64 @@ impl Worker {
         }
     }
 
-    /// Starts the deliveries that may run now and puts the others back.
-    async fn start_all(&self, deliveries: Vec<Delivery>, slots: &Arc<Slots>) {
-        let suspect_slot = Arc::clone(&self.suspect_slot).try_acquire_owned().ok();
-        let Plan { fresh, suspect, put_back } = plan(deliveries, &SUSPECTS, suspect_slot.is_some());
+    /// Starts the deliveries that may run now, and puts the others back. Returns the one that is to run alone.
+    async fn start_all(&self, deliveries: Vec<Delivery>, slots: &Arc<Slots>) -> Option<Delivery> {
+        let now = self.engine.clock().now();
+        let situation = Situation {
+            is_idle: slots.taken() == 0 && self.engine.is_idle(),
+            may_hold_up: now >= *locked(&self.others_first_until),
+            room: locked(&self.probation).room(now),
+        };
+        let Plan { fresh, suspects, alone, single_out, put_back } = plan(deliveries, &SUSPECTS, situation);
         join_all(put_back.iter().map(|(delivery, delay)| self.put_back(delivery, *delay))).await;
+        join_all(single_out.iter().map(|delivery| self.single_out(delivery))).await;
         for delivery in fresh {
             let slot = slots.take(&delivery);
             self.start(delivery, slot, None);
         }
-        if let Some(suspect) = suspect {
+        for suspect in suspects {
             let slot = slots.take(&suspect);
-            self.start(suspect, slot, suspect_slot);
+            let on_probation = OnProbation::begin(&self.probation, self.engine.clock());
+            self.start(suspect, slot, Some(on_probation));
         }
+        alone
     }
 
-    fn start(&self, delivery: Delivery, slot: Slot, suspect_slot: Option<OwnedSemaphorePermit>) {
+    fn start(&self, delivery: Delivery, slot: Slot, on_probation: Option<OnProbation>) {
         let (engine, queue) = (Arc::clone(&self.engine), Arc::clone(&self.queue));
         tokio::spawn(async move {
             let call = engine.for_call(CallContext::default());
             if call.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
                 delete(&*queue, &delivery).await;
             }
-            drop((slot, suspect_slot));
+            drop((slot, on_probation));
         });
+    }
+
+    /// Runs a step with nothing else under way, once every step has ended, or should have: the engine knows what is
+    /// still under way. No step is received meanwhile. A message that waited here would be taken for one whose process
+    /// died.
+    async fn run_alone(&self, delivery: Delivery, slots: &Slots) {
+        let clock = self.engine.clock();
+        let begun = clock.now();
+        select(Box::pin(slots.all_free()), clock.sleep(self.engine.longest_step())).await;
+        if slots.is_closed() {
+            return self.put_back(&delivery, Duration::ZERO).await;
+        }
+        let context = CallContext { handle: Some(delivery.handle.clone()), ..CallContext::default() };
+        let call = self.engine.for_call(context);
+        if call.handle(&delivery.message, delivery.receive_count).await == Handled::Delete {
+            delete(&*self.queue, &delivery).await;
+        }
+        let now = clock.now();
+        *locked(&self.others_first_until) = now + now.since(begun);
+    }
+
+    async fn single_out(&self, delivery: &Delivery) {
+        let call = self.engine.for_call(CallContext::default());
+        if call.single_out(delivery).await == Handled::Delete {
+            delete(&*self.queue, delivery).await;
+        }
     }
 
     async fn put_back(&self, delivery: &Delivery, delay: Duration) {
@@ -143,6 +185,29 @@ impl Worker {
             delete(&*self.queue, delivery).await;
         }
     }
+}
+
+/// A suspect that is under way.
+struct OnProbation {
+    probation: Arc<Mutex<Probation>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl OnProbation {
+    fn begin(probation: &Arc<Mutex<Probation>>, clock: &Arc<dyn Clock>) -> Self {
+        locked(probation).begin();
+        Self { probation: Arc::clone(probation), clock: Arc::clone(clock) }
+    }
+}
+
+impl Drop for OnProbation {
+    fn drop(&mut self) {
+        locked(&self.probation).end(self.clock.now());
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Deletes a message that was handled. A message that cannot be deleted is redelivered, and its work is found done.

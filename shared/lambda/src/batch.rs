@@ -2,10 +2,10 @@
 //! invocations whose message has become a dead letter.
 //!
 //! The answer to a batch names the messages that stay in the queue (`ReportBatchItemFailures`): only those are
-//! redelivered. A redelivered message may be what crashed its last runner, so it never runs beside others
+//! redelivered. A redelivered message may be what crashed its last runner, so it never runs beside fresh ones
 //! (`SUSPECTS`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
@@ -13,7 +13,7 @@ use bk_plugin_core::back_off::BackOff;
 use bk_plugin_core::clock::Timestamp;
 use bk_plugin_core::queue::{Delivery, Message, NotAMessage, Queue};
 use bk_plugin_core::trace_context::TraceContext;
-use bk_plugin_engine::suspects::{Plan, SuspectPolicy, plan};
+use bk_plugin_engine::suspects::{Plan, Probation, Situation, SuspectPolicy, plan};
 use bk_plugin_engine::{CallContext, Engine, Handled, TimeBudget};
 use futures::future::join_all;
 use tracing::Instrument as _;
@@ -23,6 +23,7 @@ pub struct PollTick {
     engine: Arc<Engine>,
     queue: Arc<dyn Queue>,
     dead_letter_queue_arn: String,
+    probation: Mutex<Probation>,
 }
 
 /// A message of a batch.
@@ -32,13 +33,15 @@ struct BatchMessage {
     trace: TraceContext,
 }
 
-/// A crash takes the whole batch down, so a suspect runs alone. Normally it is put back and the rest runs; after three
-/// put-backs the rest is put back and it runs, because a busy queue always has others. In a batch of suspects only, one
-/// runs.
+/// A crash takes the whole batch down, so suspects run without the rest. Normally they are put back and the rest runs;
+/// after three put-backs the rest is put back and they run, because a busy queue always has others.
 const SUSPECTS: SuspectPolicy = SuspectPolicy {
     // One crash is enough: the function handles nothing but this batch, so the culprit is in it.
-    crashes: 1,
-    put_backs_before_alone: Some(3),
+    suspected_at: 1,
+    singled_out_at: 2,
+    singled_out_when_idle_at: 2,
+    beside_fresh: false,
+    put_backs: 3,
     back_off: BackOff { first: Duration::from_secs(2), longest: Duration::from_secs(2) },
     stagger: Duration::from_secs(2),
 };
@@ -46,7 +49,12 @@ const SUSPECTS: SuspectPolicy = SuspectPolicy {
 impl PollTick {
     /// A handler of the messages of `queue`. Messages from the queue with this ARN are dead letters.
     pub fn new(engine: Arc<Engine>, queue: Arc<dyn Queue>, dead_letter_queue_arn: impl Into<String>) -> Self {
-        Self { engine, queue, dead_letter_queue_arn: dead_letter_queue_arn.into() }
+        Self {
+            engine,
+            queue,
+            dead_letter_queue_arn: dead_letter_queue_arn.into(),
+            probation: Mutex::default(),
+        }
     }
 
     /// Handles a batch until `ends_at`, when Lambda kills the function; the answer names the messages that stay in
@@ -69,11 +77,20 @@ impl PollTick {
                 }
             }
         }
-        let Plan { fresh, suspect, put_back } = plan(live, &SUSPECTS, true);
+        // Nothing else is under way in a function, so a run alone holds nothing up but the rest of its batch.
+        let room = self.probation().room(self.engine.clock().now());
+        let situation = Situation { is_idle: true, may_hold_up: true, room };
+        let Plan { fresh, suspects, alone, single_out, put_back } = plan(live, &SUSPECTS, situation);
         let put_back = put_back.into_iter().map(|(message, delay)| self.put_back(message, delay, budget));
         stay.extend(join_all(put_back).await.into_iter().flatten());
-        let run = fresh.into_iter().chain(suspect).map(|message| self.run(message, budget));
+        let single_out = single_out.into_iter().map(|message| self.single_out(message, budget));
+        stay.extend(join_all(single_out).await.into_iter().flatten());
+        let on_probation = suspects.len();
+        (0..on_probation).for_each(|_| self.probation().begin());
+        let run = fresh.into_iter().chain(suspects).chain(alone).map(|message| self.run(message, budget));
         stay.extend(join_all(run).await.into_iter().flatten());
+        let now = self.engine.clock().now();
+        (0..on_probation).for_each(|_| self.probation().end(now));
         let ended = dead.into_iter().map(|message| self.end(message, budget));
         stay.extend(join_all(ended).await.into_iter().flatten());
         let mut response = SqsBatchResponse::default();
@@ -104,14 +121,29 @@ impl PollTick {
         budget: TimeBudget,
     ) -> Option<String> {
         let call = self.engine.for_call(batch_message.context(budget));
-        let Delivery { message, receive_count, handle } = &batch_message.delivery;
+        let Delivery { message, receive_count, .. } = &batch_message.delivery;
         let put_back = call.set_aside(message, *receive_count, delay).await;
+        self.delete_now(&batch_message, put_back).await
+    }
+
+    /// Requeues the message as one that is only run alone.
+    async fn single_out(&self, batch_message: BatchMessage, budget: TimeBudget) -> Option<String> {
+        let call = self.engine.for_call(batch_message.context(budget));
+        let put_back = call.single_out(&batch_message.delivery).await;
+        self.delete_now(&batch_message, put_back).await
+    }
+
+    async fn delete_now(&self, batch_message: &BatchMessage, put_back: Handled) -> Option<String> {
         if put_back == Handled::Delete
-            && let Err(error) = self.queue.delete(handle).await
+            && let Err(error) = self.queue.delete(&batch_message.delivery.handle).await
         {
             tracing::warn!(message_id = batch_message.id, %error, "a message that was put back comes twice");
         }
         batch_message.unless(put_back)
+    }
+
+    fn probation(&self) -> MutexGuard<'_, Probation> {
+        self.probation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,7 +174,7 @@ impl BatchMessage {
     }
 
     fn context(&self, budget: TimeBudget) -> CallContext {
-        CallContext { time_budget: Some(budget), trace: self.trace.clone(), cause: None }
+        CallContext { time_budget: Some(budget), trace: self.trace.clone(), ..CallContext::default() }
     }
 
     fn span(&self) -> tracing::Span {

@@ -160,11 +160,8 @@ impl Service {
     /// The routes' state: an engine and the settings of its routes.
     pub fn new(engine: Arc<Engine>, settings: ProtocolSettings) -> Arc<Self> {
         let registry = engine.registry();
-        let plugin_api = author_routes::mount(
-            author_routes::PLUGIN_API,
-            &registry.routes().plugin_api,
-            engine.author_threads(),
-        );
+        let plugin_api =
+            author_routes::mount(author_routes::PLUGIN_API, &registry.routes().plugin_api, &engine);
         let description = Description::new(Arc::clone(registry), settings, Arc::clone(engine.clock()));
         Arc::new(Self {
             plugin_api: endpoint::with_either_slash(plugin_api),
@@ -199,7 +196,7 @@ impl Service {
     fn call_context(&self, request: &Request) -> CallContext {
         let now = self.engine.clock().now();
         let time_budget = request.extensions().get().map(|KilledAt(at)| TimeBudget::new(now, *at));
-        CallContext { time_budget, trace: TraceContext::of(request.headers()), cause: None }
+        CallContext { time_budget, trace: TraceContext::of(request.headers()), ..CallContext::default() }
     }
 
     /// Returns when every first step has ended, including those whose caller hung up. To be awaited when no more

@@ -9,9 +9,6 @@ use crate::store::QueueDepth;
 
 /// A database as its readers see it. They have connections of their own and never wait for the writer.
 pub(crate) trait Backend: Send + Sync + 'static {
-    /// See `Table::keeps_leases`.
-    const KEEPS_LEASES: bool;
-
     /// Records that one transaction deletes at most. The steps that come after it wait for it.
     const EXPIRED_AT_ONCE: u32;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bk_plugin_core::ids::{Receipt, TraceId};
+use bk_plugin_core::ids::{LeaseToken, Receipt, TraceId};
 use bk_plugin_core::message_group::MessageGroup;
 use bk_plugin_core::queue::{Delivery, Finish, Message, Queue, WakeUp};
 use bk_plugin_core::trace_context::TraceContext;
@@ -96,6 +96,7 @@ pub async fn messages_read_back_as_they_were_sent(store: &dyn QueueStore) {
         receipt: Some(Receipt::random()),
         put_backs: u32::MAX,
         crashes: 1,
+        alone: Some(LeaseToken::random_alone()),
         group: Some(MessageGroup::of_version("1.2.0-rc.1")),
         trace: TraceContext {
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),

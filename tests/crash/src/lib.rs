@@ -117,20 +117,29 @@ impl Plugin for Collecting {
     }
 }
 
+/// What [`Dying`] is told.
+#[derive(Deserialize, JsonSchema)]
+pub struct DyingInputs {
+    /// Milliseconds before its second step kills the process.
+    #[serde(default)]
+    after: u64,
+}
+
 /// 3.0.0: its second step kills the process.
 pub struct Dying;
 
 impl Plugin for Dying {
     const META: Meta = Meta::version("3.0.0");
-    type Inputs = Empty;
+    type Inputs = DyingInputs;
     type Context = Context;
 
-    async fn execute(&self, _: Empty, cx: &mut Self::Context) -> Result<Next> {
-        match cx.event() {
-            // The process must not die before the caller has its answer.
-            Event::Invoked => Ok(Next::poll(Duration::from_millis(500))),
-            _ => std::process::abort(),
+    async fn execute(&self, inputs: DyingInputs, cx: &mut Self::Context) -> Result<Next> {
+        // The process must not die before the caller has its answer.
+        if matches!(cx.event(), Event::Invoked) {
+            return Ok(Next::poll(Duration::from_millis(500)));
         }
+        tokio::time::sleep(Duration::from_millis(inputs.after)).await;
+        std::process::abort()
     }
 }
 

@@ -181,6 +181,51 @@ async fn a_step_that_kills_the_process_takes_no_other_with_it() {
     }
 }
 
+/// Starts the server again whenever it has died, until all invocations are finished.
+async fn all_finished(server: &mut Server, trace_ids: &[String]) -> Vec<Value> {
+    let deadline = Instant::now() + Duration::from_mins(3);
+    let mut finished: Vec<Value> = Vec::new();
+    while let Some(trace_id) = trace_ids.get(finished.len()) {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        if server.child.as_mut().unwrap().try_wait().unwrap().is_some() {
+            server.spawn();
+        } else if let Ok(answer) =
+            server.client.get(server.url(&format!("/bk_plugin/schedule/{trace_id}"))).send().await
+            && let Ok(answer) = answer.json::<Value>().await
+            && (answer["data"]["state"] == 4 || answer["data"]["state"] == 5)
+        {
+            finished.push(answer["data"].clone());
+            continue;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    finished
+}
+
+/// Steps that take long are under way each time that another version aborts, whatever it takes to find it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_aborts_ends_no_long_step_of_others() {
+    let mut server = Server::start().await;
+    let journal_file = server.path("journal");
+    // The real steps took 20 s. What counts is that they take longer than the aborting steps, each time.
+    let inputs = json!({"journal": journal_file, "times": 1, "interval": 100, "work": 4000});
+    let mut trace_ids = Vec::new();
+    for answer in futures::future::join_all((0..4).map(|_| server.invoke("1.0.0", inputs.clone()))).await {
+        trace_ids.push(trace_id(&answer));
+    }
+    for after in [1000, 1500, 2000] {
+        trace_ids.push(trace_id(&server.invoke("3.0.0", json!({"after": after})).await));
+    }
+    let finished = all_finished(&mut server, &trace_ids).await;
+    let (innocent, guilty) = finished.split_at(4);
+    for data in innocent {
+        assert_eq!(data["state"], 4, "{data}: {}", server.log());
+    }
+    for data in guilty {
+        assert!(data["err"].as_str().unwrap().contains("step 2 was started again and again"), "{data}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_a_first_step_whose_caller_hung_up() {
     let mut server = Server::start().await;

@@ -7,8 +7,9 @@
 //!
 //! While a world runs, every effect is followed by a check that an unfinished invocation can still be woken.
 //! When the world is over, its result is compared with that of a model that knows nothing of the engine
-//! (`model.rs`). [`Mutation`]s break the protocol on purpose, to prove that the checks notice.
+//! (`model.rs`). A crowd (`crowd.rs`) is another kind of world, of many invocations. [`Mutation`]s break the protocol on purpose, to prove that the checks notice.
 
+mod crowd;
 mod machines;
 mod model;
 mod mutation;
@@ -20,6 +21,7 @@ mod run;
 mod script;
 mod world;
 
+pub use crowd::{CrowdOutcome, run_crowd};
 pub use mutation::Mutation;
 pub use run::{Outcome, minimal, run};
 pub use world::Options;

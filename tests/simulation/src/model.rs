@@ -12,6 +12,10 @@ use crate::world::{Committed, SKEW, World};
 
 /// Number of posts after which the engine gives up a finish callback.
 const MOST_POSTS: u32 = 12;
+/// Runs alone that must have died before a step is given up.
+const DEATHS_ALONE: u32 = 2;
+/// Faults that a step bears that kills nothing: five for deaths beside others, since no worker suspects it earlier.
+const MOST_FAULTS_BORNE: usize = 5 + DEATHS_ALONE as usize;
 const ENDED_TOO_LATE: &str = "plugin schedule failed: no callback came in the time given for it";
 const GONE: &str = "plugin schedule failed: version 1.0.0 is not deployed any more";
 
@@ -124,7 +128,8 @@ fn written(world: &World, walk: &mut Walk, now: &Committed, event: Option<String
             (State::Fail, GONE.to_owned())
         }
         _ if now.err.contains("was started again and again") => {
-            if !world.dead_letters.contains(&now.count) || (step != Step::Kill && world.made.len() < 5) {
+            let alone = world.begun_alone.get(&now.count).copied().unwrap_or(0);
+            if alone < DEATHS_ALONE || (step != Step::Kill && world.made.len() < MOST_FAULTS_BORNE) {
                 return Err(format!("P4: step {number} is given up and has not crashed often enough"));
             }
             if walk.filled && now.outputs == json!({}) {

@@ -57,11 +57,17 @@ pub enum Mutation {
     UnreadableEndsAtOnce,
     /// A message of a newer release ends its invocation after an hour, though its step is due later.
     UnreadableIgnoresDueTime,
+    /// Receiving a wake-up that is only run alone counts as a death in a run alone.
+    ReceiptProves,
+    /// The lease of a runner that died is not on the record.
+    LeaseForgotten,
+    /// Every crash beside others counts.
+    EveryCrashCounts,
 }
 
 impl Mutation {
-    /// All mutations, each with the number of seeds within which the checks must notice it.
-    pub const ALL: [(Self, u64); 26] = [
+    /// All mutations of worlds, each with the number of seeds within which the checks must notice it.
+    pub const ALL: [(Self, u64); 27] = [
         (Self::CommitBeforeSend, 2_000),
         (Self::AppendBeforeSend, 2_000),
         (Self::NoLeaseCheck, 2_000),
@@ -88,5 +94,10 @@ impl Mutation {
         (Self::UnreadableDropped, 2_000),
         (Self::UnreadableEndsAtOnce, 2_000),
         (Self::UnreadableIgnoresDueTime, 20_000),
+        (Self::ReceiptProves, 2_000),
     ];
+
+    /// The mutations of crowds.
+    pub const OF_CROWDS: [(Self, u64); 3] =
+        [(Self::ReceiptProves, 100), (Self::LeaseForgotten, 100), (Self::EveryCrashCounts, 100)];
 }

@@ -376,6 +376,9 @@ impl Table for Ports {
                     world.violate("P2: a step is begun while another runner's lease on it lives");
                 }
                 world.lease = Some((process, lease.until));
+                if lease.token.is_alone() {
+                    *world.begun_alone.entry(record.invoke_count + 1).or_default() += 1;
+                }
                 world.claimed_at[process] = world.now();
                 world.ended_at[process] = world.now();
             }
@@ -540,6 +543,11 @@ impl Table for Ports {
                 && world.is_mutated(Mutation::UnreadableIgnoresDueTime)
             {
                 record.deadline = None;
+            }
+            if world.is_mutated(Mutation::ReceiptProves)
+                && let (Some(record), Some(token)) = (&mut record, world.token_handled(self.process))
+            {
+                record.lease = Some(Lease { token, until: Timestamp::from_millis(0) });
             }
             Ok(record.map(Box::new))
         });

@@ -14,7 +14,7 @@ use rand::RngExt as _;
 use crate::model;
 use crate::outside;
 use crate::ports::Ports;
-use crate::world::{Options, Shared, World, limits};
+use crate::world::{Options, Shared, World};
 
 /// A time longer than any world may take.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
@@ -208,13 +208,6 @@ async fn handle_one(ports: &Ports) {
     };
     let gone = shared.with(|world| world.gone);
     let engine = &shared.machines().runners[process][usize::from(gone)];
-    if delivery.message.crashes(delivery.receive_count) >= limits().max_receive_count {
-        shared.with(|world| {
-            let steps = world.record.as_ref().map_or(0, |record| record.invoke_count);
-            world.dead_letters.push(steps + 1);
-            world.note(process, |_| "dead letter".to_owned());
-        });
-    }
     let handled =
         engine.for_call(CallContext::default()).handle(&delivery.message, delivery.receive_count).await;
     if handled == Handled::Leave {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bk_plugin_core::clock::Timestamp;
-use bk_plugin_core::ids::Receipt;
+use bk_plugin_core::ids::{LeaseToken, Receipt};
 use bk_plugin_core::queue::Message;
 use bk_plugin_core::record::{Record, State};
 use bk_plugin_engine::Limits;
@@ -179,7 +179,8 @@ pub(crate) struct World {
     pub(crate) lease: Option<(usize, Timestamp)>,
     pub(crate) posts: u32,
     pub(crate) posts_taken: u32,
-    pub(crate) dead_letters: Vec<u32>,
+    /// Runs alone that were begun, by step.
+    pub(crate) begun_alone: BTreeMap<u32, u32>,
     pub(crate) gone: bool,
     pub(crate) deliveries: usize,
     quiet: usize,
@@ -241,7 +242,7 @@ impl World {
             lease: None,
             posts: 0,
             posts_taken: 0,
-            dead_letters: Vec::new(),
+            begun_alone: BTreeMap::new(),
             gone: false,
             deliveries: 0,
             quiet: 0,
@@ -273,6 +274,14 @@ impl World {
     /// The time on a process' clock.
     pub(crate) fn shown(&self, process: usize) -> Timestamp {
         Timestamp::from_millis(EPOCH + self.now() + self.offsets[process])
+    }
+
+    /// The token of the wake-up that the process handles, if that one is only run alone.
+    pub(crate) fn token_handled(&self, process: usize) -> Option<LeaseToken> {
+        match &self.handling[process] {
+            Some(Stored { message: Message::WakeUp(wake_up), .. }) => wake_up.alone.clone(),
+            _ => None,
+        }
     }
 
     pub(crate) fn is_mutated(&self, mutation: Mutation) -> bool {

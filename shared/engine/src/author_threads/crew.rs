@@ -142,13 +142,23 @@ impl Monitor {
 }
 
 fn tell_of_bound(shared: &Shared) {
-    match shared.refusal.all() {
-        Some(refused) => {
-            let holders: Vec<_> = refused.iter().map(|of| format!("{} ({})", of.owner, of.threads)).collect();
-            let holders = holders.join(", ");
-            tracing::error!(holders, "too many threads are held: this process runs no more code of these");
-        }
-        None => tracing::warn!("held threads have come back: this process runs all code again"),
+    if let Some(refused) = shared.refusal.all() {
+        let holders: Vec<_> = refused.iter().map(|of| format!("{} ({})", of.owner, of.threads)).collect();
+        let holders = holders.join(", ");
+        tracing::error!(holders, "too many threads are held: this process runs no more code of these");
+    } else {
+        tracing::warn!("held threads have come back: this process runs all code again");
+    }
+}
+
+#[cfg(test)]
+impl Crew {
+    pub(super) fn base(&self) -> usize {
+        self.base
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.threads().as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -165,16 +175,5 @@ mod tests {
         assert_eq!(crew.to_start(2, 2, 2), 4, "a burst: twice as many");
         assert_eq!(crew.to_start(6, 6, 4), 6, "no more than the bound");
         assert_eq!(crew.to_start(12, 12, 6), 0);
-    }
-}
-
-#[cfg(test)]
-impl Crew {
-    pub(super) fn base(&self) -> usize {
-        self.base
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.threads().as_ref().map_or(0, Vec::len)
     }
 }

@@ -162,8 +162,8 @@ async fn author_code_has_a_runtime_of_its_own() {
     };
     let (own, spawned) = threads.spawn(ONE, Span::none(), code).await.unwrap();
     assert_eq!((own.as_deref(), spawned.as_deref()), (Some("author"), Some("author-tokio")));
-    let made = threads.within(async move { tokio::spawn(async move { name() }) }).await;
-    assert_eq!(made.await.unwrap().as_deref(), Some("author-tokio"));
+    let made = threads.within(async move { tokio::spawn(async move { name() }).await }).await;
+    assert_eq!(made.unwrap().as_deref(), Some("author-tokio"));
 }
 
 #[tokio::test]

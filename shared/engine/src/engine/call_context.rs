@@ -15,6 +15,9 @@ pub struct CallContext {
     /// Trace that triggered this call, if it differs from the invocation's own (a callback, for example). Attached
     /// to the step's span as a link.
     pub cause: Option<TraceContext>,
+    /// The handle of the delivery, if other author code of the process may begin while the message is handled. A step
+    /// that runs alone can then let it in.
+    pub handle: Option<String>,
 }
 
 impl CallContext {

@@ -1,4 +1,5 @@
-//! A dead letter: a message that was received too often without being deleted. Its step crashes its process.
+//! A dead letter: a message that was received too often without being deleted. And how an invocation is ended whose
+//! message leads nowhere.
 
 use bk_plugin_core::ids::TraceId;
 use bk_plugin_core::queue::{Message, WakeUp};
@@ -12,11 +13,11 @@ use super::{EngineCall, Handled};
 use crate::metrics;
 
 impl EngineCall<'_> {
-    /// Handles a message from the dead-letter queue: ends the invocation in FAIL and says why.
+    /// Handles a message from the dead-letter queue.
     pub async fn dead_letter(mut self, message: &Message) -> Handled {
         self.context.enter_message(message.trace());
         let handled = match message {
-            Message::WakeUp(wake_up) => self.never_finished(wake_up).await,
+            Message::WakeUp(wake_up) => self.received_in_vain(wake_up).await,
             // Its receivers may have crashed before they posted at all.
             Message::Finish(finish) => self.post_again(finish).await,
             // A message that was not read has crashed nothing.
@@ -46,31 +47,35 @@ impl EngineCall<'_> {
         }
     }
 
-    /// A wake-up that was received too often: resends it if its step never started, else ends the invocation.
-    async fn never_finished(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
-        let is_due = wake_up.due_at <= self.clock().now();
-        if is_due && self.table().keeps_leases() && !self.was_started(&wake_up.trace_id).await? {
-            return self.resend(wake_up).await;
+    /// A wake-up that was received too often is sent again, and ends nothing: its receivers may have died of other
+    /// steps. It is run alone then, unless no runner has started the step: a function that is throttled or does not
+    /// start is no reason to suspect it.
+    async fn received_in_vain(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        let now = self.clock().now();
+        if wake_up.due_at > now {
+            return self.forward_hop(wake_up, now).await;
         }
-        self.dead_wake_up(wake_up).await
+        if wake_up.alone.is_none() && self.was_started(&wake_up.trace_id).await? {
+            return Ok(self.run_alone_later(wake_up, self.limits().max_receive_count).await);
+        }
+        let trace_id = &wake_up.trace_id;
+        tracing::warn!(%trace_id, "wake-up was received repeatedly but its step never started; sent again");
+        let crashes = if wake_up.alone.is_some() { wake_up.crashes } else { 0 };
+        let again = Message::WakeUp(WakeUp { crashes, ..wake_up.clone() });
+        self.queue().send(&again, OUTAGE.longest.min(self.queue().longest_delay())).await?;
+        Ok(Handled::Delete)
     }
 
     /// Whether any runner started the step this unfinished invocation waits for. A runner that crashed has left its
     /// lease on the record.
     async fn was_started(&self, trace_id: &TraceId) -> Result<bool, StoreError> {
         let record = self.table().read(trace_id).await?;
-        Ok(record
-            .is_none_or(|record| record.state.is_finished() || record.is_stub() || record.lease.is_some()))
+        Ok(record.is_some_and(|record| record.lease.is_some()))
     }
 
-    /// Sends the wake-up again, with no crashes: a function that is throttled or does not start is no reason to end
-    /// an invocation.
-    async fn resend(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
-        let trace_id = &wake_up.trace_id;
-        tracing::warn!(%trace_id, "wake-up was received repeatedly but its step never started; sent again");
-        let again = Message::WakeUp(WakeUp { crashes: 0, ..wake_up.clone() });
-        self.queue().send(&again, OUTAGE.longest.min(self.queue().longest_delay())).await?;
-        Ok(Handled::Delete)
+    /// Ends the invocation of a step whose process died in so many runs alone.
+    pub(super) async fn found_guilty(&self, wake_up: &WakeUp) -> Result<Handled, StoreError> {
+        self.dead_wake_up(wake_up).await
     }
 }
 

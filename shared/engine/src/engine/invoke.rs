@@ -71,7 +71,8 @@ impl EngineCall<'_> {
             ..Record::stub(trace_id, self.clock().now())
         };
         let first_step = self.first_step(&record, &call.inputs, &call.context);
-        let ended = match self.run(version, first_step, Phase::Execute, ()).await {
+        let entered = self.gate().enter().await;
+        let ended = match self.run(version, first_step, Phase::Execute, entered).await {
             Ok(ended) => ended,
             Err(not_started) => {
                 Phase::Execute.count_unexpected(meta.version);

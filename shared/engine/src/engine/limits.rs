@@ -9,7 +9,8 @@ pub struct Limits {
     pub step_time_limit: Duration,
     /// How long an unavailable store is retried before the caller is told.
     pub store_patience: Duration,
-    /// A wake-up with this many crashes is a dead letter.
+    /// An invocation whose process died this often while it ran the same step ends in FAIL. At most three deaths beside
+    /// other author code count.
     pub max_receive_count: u32,
     /// Posts of a finish callback before it is given up.
     pub finish_callback_attempts: u32,

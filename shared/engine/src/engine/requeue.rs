@@ -18,10 +18,15 @@ impl EngineCall<'_> {
     /// must not run beside others.
     pub async fn set_aside(&self, message: &Message, receive_count: u32, delay: Duration) -> Handled {
         let copy = message.with_crashes(self.crashes(message, receive_count)).put_back();
+        self.send_or_leave(&copy, delay).await
+    }
+
+    /// Sends what replaces a delivery, which is then to be deleted.
+    pub(super) async fn send_or_leave(&self, copy: &Message, delay: Duration) -> Handled {
         let delay = delay.min(self.queue().longest_delay());
         // A message that stays is redelivered only after its visibility time-out, and that delivery counts as a
         // crash. So sending the copy is retried.
-        match self.retry_until(self.retry_deadline(), || self.queue().send(&copy, delay)).await {
+        match self.retry_until(self.retry_deadline(), || self.queue().send(copy, delay)).await {
             Ok(()) => Handled::Delete,
             Err(_) => Handled::Leave,
         }

@@ -1,5 +1,6 @@
 //! The engine over a table and a queue in memory and a clock set by hand.
 
+mod alone;
 mod callbacks;
 mod finish;
 mod held_threads;

@@ -37,7 +37,7 @@ impl EngineCall<'_> {
         }
         let Some(unread) = wait.count(message.unread) else { return Ok(Handled::Delete) };
         if unread.times < MOST_TIMES {
-            return self.leave(message, unread).await;
+            return self.leave(message, unread, wait.delay(unread)).await;
         }
         match (wait, record) {
             (Wait::Step { .. }, Some(record)) => self.end(message, &record, unread, now).await,
@@ -53,8 +53,13 @@ impl EngineCall<'_> {
         }
     }
 
-    async fn leave(&self, message: &Unreadable, unread: Unread) -> Result<Handled, StoreError> {
-        let delay = LEFT_FOR.delay(unread.times).min(self.queue().longest_delay());
+    async fn leave(
+        &self,
+        message: &Unreadable,
+        unread: Unread,
+        delay: Duration,
+    ) -> Result<Handled, StoreError> {
+        let delay = delay.min(self.queue().longest_delay());
         self.queue().send(&Message::Unreadable(message.left(unread)), delay).await?;
         Ok(Handled::Delete)
     }
@@ -70,7 +75,7 @@ impl EngineCall<'_> {
         let wake_up = WakeUp::for_step(message.trace_id.clone(), record.invoke_count, now);
         let lease = self.new_lease(now);
         let Claim::Granted(record) = self.claim(&wake_up, &lease, now).await? else {
-            return self.leave(message, unread).await;
+            return self.leave(message, unread, LEFT_FOR.longest).await;
         };
         let step = record.invoke_count + 1;
         let why = &message.problem;
@@ -124,6 +129,14 @@ impl Wait {
         };
         let stayed = if before.after_step == after_step { before.times } else { 0 };
         Some(Unread { after_step, times: stayed.saturating_add(counted) })
+    }
+
+    /// Time until the message is received again: it grows, or is the longest while nothing is counted.
+    fn delay(self, unread: Unread) -> Duration {
+        match self {
+            Self::Later { .. } => LEFT_FOR.longest,
+            _ => LEFT_FOR.delay(unread.times),
+        }
     }
 }
 

@@ -25,6 +25,14 @@ impl EngineCall<'_> {
         if let Some(not_now) = self.not_here(wake_up, now).await? {
             return Ok(not_now);
         }
+        if let Some(token) = &wake_up.alone {
+            return self.wake_up_alone(wake_up, token).await;
+        }
+        if wake_up.crashes >= self.limits().max_receive_count {
+            return Ok(self.run_alone_later(wake_up, wake_up.crashes).await);
+        }
+        let entered = self.gate().enter().await;
+        let now = self.clock().now();
         let lease = self.new_lease(now);
         let mut record = match self.claim(wake_up, &lease, now).await? {
             Claim::Granted(record) => record,
@@ -35,7 +43,7 @@ impl EngineCall<'_> {
         };
         begun_late(&record.plugin_version, now.since(wake_up.due_at));
         self.context.enter_invocation(&record.trace);
-        match self.run_claimed(&mut record, running).await {
+        match self.run_claimed(&mut record, (running, entered)).await {
             Ok(ended) => self.send_and_commit(wake_up, ended, &record, &lease).await,
             Err(not_started) => {
                 tracing::warn!("wake-up put back: {not_started}");
@@ -45,7 +53,7 @@ impl EngineCall<'_> {
     }
 
     /// Gives the lease of a step back that was not started, and puts its wake-up back.
-    async fn give_back(
+    pub(super) async fn give_back(
         &self,
         wake_up: &WakeUp,
         record: &Record,
@@ -199,7 +207,12 @@ impl EngineCall<'_> {
             | ClaimRefused::AlreadyDone
             | ClaimRefused::SeenByNextCommit
             | ClaimRefused::NothingToRun => Ok(Handled::Delete),
-            ClaimRefused::Leased { until } => self.put_back(wake_up, until.since(now)).await,
+            ClaimRefused::Leased { until, alone: true } if wake_up.alone.is_none() => {
+                // Another wake-up for this step was singled out. Beside others this one would take its proof away.
+                let wake_up = self.singled_out(wake_up.clone(), u32::MAX);
+                self.put_back(&wake_up, until.since(now)).await
+            }
+            ClaimRefused::Leased { until, .. } => self.put_back(wake_up, until.since(now)).await,
             ClaimRefused::NotWrittenYet if now < wake_up.due_at + self.limits().put_back_limit() => {
                 self.put_back(wake_up, NOT_WRITTEN_YET.delay(wake_up.put_backs)).await
             }
@@ -220,7 +233,8 @@ impl EngineCall<'_> {
             _ => {
                 tracing::debug!(trace_id = %wake_up.trace_id, "not due yet, sent on");
                 // No step was started, so none can have crashed its process.
-                self.send_wake_up(WakeUp { crashes: 0, ..wake_up.clone() }, self.retry_deadline()).await?;
+                let sent_on = WakeUp { crashes: 0, alone: None, ..wake_up.clone() };
+                self.send_wake_up(sent_on, self.retry_deadline()).await?;
                 Ok(Handled::Delete)
             }
         }
@@ -255,7 +269,7 @@ enum ClaimRefused {
     /// The invocation waits for a callback that has not come, and no deadline has passed.
     NothingToRun,
     /// A runner holds the lease.
-    Leased { until: Timestamp },
+    Leased { until: Timestamp, alone: bool },
     /// The write that the wake-up was sent for has not been made, and may never be.
     NotWrittenYet,
 }
@@ -277,7 +291,7 @@ impl ClaimRefused {
             None if record.invoke_count > wake_up.after_step => Self::AlreadyDone,
             None if record.is_stub() || record.invoke_count < wake_up.after_step => Self::NotWrittenYet,
             receipt => match lease {
-                Some(lease) => Self::Leased { until: lease.until },
+                Some(lease) => Self::Leased { until: lease.until, alone: lease.token.is_alone() },
                 // The record shows no reason why the claim was refused: try again rather than drop.
                 None if receipt.is_some() => Self::NotWrittenYet,
                 None => Self::NothingToRun,

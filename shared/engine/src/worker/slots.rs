@@ -86,6 +86,10 @@ impl Slots {
         let _ = timeout(duration, self.closed.notified()).await;
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// How many slots are taken.
     pub(super) fn taken(&self) -> usize {
         self.lock().under_way.total()

@@ -13,6 +13,7 @@ use axum::http::{Extensions, StatusCode};
 use axum::middleware::{Next, from_extractor_with_state, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use bk_plugin_core::trace_context::LOG_SPAN;
+use bk_plugin_engine::Engine;
 use bk_plugin_engine::author_threads::{AuthorTask, AuthorThreads, Lost, Owner};
 use bk_plugin_kit::runtime::UnexpectedError;
 use futures::FutureExt as _;
@@ -34,7 +35,7 @@ const PRIVATE: &str = "/bk_plugin/private";
 /// The author's routes for callers that come through the gateway.
 pub(super) fn routes(service: &Arc<Service>) -> Router {
     let author = service.engine.registry().routes();
-    let mount = |path, routes| mount(path, routes, service.engine.author_threads());
+    let mount = |path, routes| mount(path, routes, &service.engine);
     let of_apps = mount(OPENAPI, &author.openapi).merge(mount(PRIVATE, &author.private));
     only_for::<VerifiedUser>(mount(PLUGIN_API, &author.plugin_api), service)
         .merge(only_for::<VerifiedApp>(of_apps, service))
@@ -44,11 +45,14 @@ fn only_for<A: Audience + 'static>(routes: Router, service: &Arc<Service>) -> Ro
     routes.layer(from_extractor_with_state::<Admitted<A>, _>(Arc::clone(service)))
 }
 
-/// The routes under `path`. Their handlers run on `threads`, if there are any.
-pub(super) fn mount(path: &str, routes: &Router, threads: Option<&Arc<AuthorThreads>>) -> Router {
+/// The routes under `path`. Their handlers run on the threads of author code, if there are any.
+pub(super) fn mount(path: &str, routes: &Router, engine: &Arc<Engine>) -> Router {
     let routes = Router::new().nest(path, routes.clone());
-    let routes = match threads {
-        Some(threads) => routes.layer(from_fn_with_state(Arc::clone(threads), on_author_threads)),
+    let routes = match engine.author_threads() {
+        Some(threads) => {
+            let state = (Arc::clone(engine), Arc::clone(threads));
+            routes.layer(from_fn_with_state(state, on_author_threads))
+        }
         None => routes,
     };
     routes.layer(map_response(rejections::in_envelope))
@@ -60,7 +64,7 @@ const FRAMES_AHEAD: usize = 4;
 /// Runs a handler, and reads the body of its answer, in a task of author code. What comes out of the task is nothing
 /// of the author's, so that nothing of the author's is run or dropped elsewhere.
 async fn on_author_threads(
-    State(threads): State<Arc<AuthorThreads>>,
+    State((engine, threads)): State<(Arc<Engine>, Arc<AuthorThreads>)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -69,11 +73,14 @@ async fn on_author_threads(
     let span = tracing::error_span!(LOG_SPAN, %method, path);
     let (give_head, head) = oneshot::channel();
     let (give_frame, frames) = mpsc::channel(FRAMES_AHEAD);
+    // It does not run beside a step that runs alone.
+    let entered = engine.enter().await;
     let task = threads.spawn(Owner::Routes, span, async move {
         let (parts, body) = next.run(request).await.into_parts();
         if give_head.send((plain(parts), body.size_hint())).is_ok() {
             give_frames(body, give_frame).await;
         }
+        drop(entered);
     });
     match select(head, task).await {
         Either::Left((Ok((parts, size)), task)) => {

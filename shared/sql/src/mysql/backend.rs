@@ -38,9 +38,6 @@ impl MysqlStore {
 }
 
 impl Backend for MysqlBackend {
-    /// Several processes share the table, and none can tell that the holder of a lease is dead.
-    const KEEPS_LEASES: bool = true;
-
     /// Other processes that delete the same records wait, too.
     const EXPIRED_AT_ONCE: u32 = 50;
 

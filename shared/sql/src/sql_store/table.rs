@@ -77,10 +77,6 @@ impl<B: Backend> Table for SqlStore<B> {
         (!version.is_empty()).then(|| MessageGroup::of_version(&version))
     }
 
-    fn keeps_leases(&self) -> bool {
-        B::KEEPS_LEASES
-    }
-
     async fn ping(&self) -> Result<(), StoreError> {
         tokio::time::timeout(PING_TIME, self.writer.ask(Request::Ping))
             .await

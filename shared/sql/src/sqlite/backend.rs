@@ -39,9 +39,6 @@ impl SqliteStore {
 }
 
 impl Backend for SqliteBackend {
-    /// One process owns the file: what an earlier one has leased is free again when the file is opened.
-    const KEEPS_LEASES: bool = false;
-
     /// Only this process's steps wait, and its housekeeping asks for little at a time.
     const EXPIRED_AT_ONCE: u32 = u32::MAX;
 

@@ -94,7 +94,7 @@ impl SqliteStore {
     /// Opens the file, and creates it and the folders above it if they do not exist.
     ///
     /// Until it is closed, the store belongs to this process alone. The process that had it before is gone, so its
-    /// leases are removed and the messages that it had received can be received at once; their receive counts
+    /// leases are over and the messages that it had received can be received at once; their receive counts
     /// stay.
     ///
     /// # Errors
@@ -194,8 +194,12 @@ async fn prepare(
     MIGRATIONS.run(&mut *connection).await?;
     let latest = queue::latest_time(connection).await?;
     let clock = StoreClock::at_opening(options.clock.clone(), SystemClock.now(), latest).shared();
-    sqlx::query("DELETE FROM leases").execute(&mut *connection).await?;
-    queue::release_all(connection, clock.now()).await?;
+    let now = clock.now();
+    sqlx::query("UPDATE leases SET until = min(until, ?1)")
+        .bind(now.as_millis())
+        .execute(&mut *connection)
+        .await?;
+    queue::release_all(connection, now).await?;
     Ok((Counters::load(connection).await?, clock))
 }
 

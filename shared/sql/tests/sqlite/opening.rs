@@ -6,7 +6,7 @@ use std::time::Duration;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::ids::TraceId;
 use bk_plugin_core::queue::{Finish, Message, Queue};
-use bk_plugin_core::record::{Record, State};
+use bk_plugin_core::record::{Lease, Record, State};
 use bk_plugin_core::store_error::StoreError;
 use bk_plugin_core::table::{ClaimOn, Table};
 use bk_plugin_sql::Store as _;
@@ -26,10 +26,10 @@ async fn failure(path: &Path) -> OpenError {
 }
 
 #[tokio::test]
-async fn everything_is_there_again_and_no_lease_is_held() {
+async fn everything_is_there_again_and_every_lease_is_over() {
     let mut fixture = Fixture::new().await;
     let record = fixture.invocation(State::Poll).await;
-    fixture.leased(&record.trace_id).await;
+    let Lease { token, .. } = fixture.leased(&record.trace_id).await;
     let stub = TraceId::random();
     applied(fixture.store.append(&stub, &early(&entry(json!(1)))).await.unwrap());
     for delay in [0, 5] {
@@ -40,7 +40,9 @@ async fn everything_is_there_again_and_no_lease_is_held() {
     assert_eq!(before.len(), 1);
 
     fixture.reopen().await;
-    assert_eq!(fixture.read(&record.trace_id).await, Record { lease: None, ..record.clone() });
+    // It shows that the step was begun.
+    let over = Some(Lease { token, until: START });
+    assert_eq!(fixture.read(&record.trace_id).await, Record { lease: over, ..record.clone() });
     assert_eq!(fixture.read(&stub).await.inbox.len(), 1);
     granted(fixture.store.claim(&record.trace_id, &ClaimOn::Step(1), &lease(), START).await.unwrap());
     let after = fixture.store.receive(10, Duration::ZERO).await.unwrap();

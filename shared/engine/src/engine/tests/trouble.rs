@@ -115,37 +115,6 @@ async fn a_hop_of_a_long_wait_that_was_received_too_often_ends_nothing() {
 }
 
 #[tokio::test]
-async fn two_wake_ups_of_a_step_that_keeps_dying_do_not_keep_each_other_alive() {
-    let bench = Bench::new();
-    bench.invoke(&["callback", "done"]).await;
-    bench.call(json!(1)).await.unwrap();
-    bench.call(json!(2)).await.unwrap();
-    let mut deaths = 0;
-    while bench.record().await.state == State::Callback {
-        assert!(deaths < 20, "it runs for ever");
-        for delivery in bench.store.receive(10, Duration::ZERO).await.unwrap() {
-            let before = bench.record().await;
-            let Message::WakeUp(wake_up) = &delivery.message else { continue };
-            let dead = delivery.message.crashes(delivery.receive_count)
-                >= bench.engine.parts.limits.max_receive_count;
-            if !dead && !before.is_leased(bench.clock.now()) {
-                // The runner claims, then its process crashes.
-                let lease = bench.call_engine().new_lease(bench.clock.now());
-                bench.call_engine().claim(wake_up, &lease, bench.clock.now()).await.unwrap();
-                deaths += 1;
-            } else if bench.call_engine().handle(&delivery.message, delivery.receive_count).await
-                == Handled::Delete
-            {
-                bench.store.delete(&delivery.handle).await.unwrap();
-            }
-        }
-        bench.clock.advance(secs(5));
-    }
-    let record = bench.record().await;
-    assert!(record.err.contains("started again and again"), "{}", record.err);
-}
-
-#[tokio::test]
 async fn a_commit_that_was_made_but_reported_as_failed_is_not_repeated() {
     let bench = Bench::new();
     bench.invoke(&["poll", "done"]).await;
@@ -176,23 +145,6 @@ async fn outputs_that_could_not_be_read_back_fail() {
     let record = bench.record().await;
     assert!(record.err.contains("outputs: nested deeper than 100 levels"), "{}", record.err);
     assert_eq!(record.outputs, json!({"trail": ["Invoked"]}));
-}
-
-#[tokio::test]
-async fn a_step_that_keeps_dying_ends_in_fail() {
-    let bench = Bench::new();
-    bench.invoke(&["poll", "done"]).await;
-    bench.clock.advance(secs(10));
-    bench.claim_and_die(1).await;
-    let message = bench.wake_up(1);
-    assert_eq!(bench.call_engine().dead_letter(&message).await, Handled::Leave, "its runner may be alive");
-    bench.clock.advance(bench.engine.parts.limits.lease());
-    assert_eq!(bench.call_engine().dead_letter(&message).await, Handled::Delete);
-    let record = bench.record().await;
-    assert_eq!(record.state, State::Fail);
-    assert!(record.err.contains("step 2 was started again and again"), "{}", record.err);
-    bench.work().await;
-    assert_eq!(bench.receiver.received.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

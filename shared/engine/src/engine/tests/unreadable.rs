@@ -67,6 +67,15 @@ async fn a_good_wake_up_beside_it_goes_on() {
 }
 
 #[tokio::test]
+async fn while_its_step_is_not_due_it_comes_once_a_minute() {
+    let bench = Bench::new();
+    bench.invoke(&["poll an hour", "done"]).await;
+    bench.send_newer().await;
+    bench.work().await;
+    assert_eq!(bench.store.next_due(), Some(secs(60)));
+}
+
+#[tokio::test]
 async fn a_long_poll_is_waited_for_before_the_hour_begins() {
     let bench = Bench::new();
     bench.invoke(&["poll an hour", "done"]).await;
