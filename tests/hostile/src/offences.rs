@@ -55,7 +55,7 @@ fn threads() -> Vec<Offence> {
         Offence::get(
             "a route that sleeps its thread",
             "/bk_plugin/plugin_api/sleeps",
-            Promise::Answered(504),
+            Promise::Answered(408),
         )
         .times(MORE_THAN_CORES),
     ]
