@@ -167,7 +167,7 @@ impl<'a> Rewriter<'a> {
                 b'"' => return at + 1,
                 b'\\' => match surrogate(&json[at..]) {
                     Some(Half::High) if surrogate(&json[at + ESCAPE..]) == Some(Half::Low) => {
-                        at += 2 * ESCAPE
+                        at += 2 * ESCAPE;
                     }
                     Some(_) => {
                         self.replace(at, ESCAPE, b"\\ufffd");

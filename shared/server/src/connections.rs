@@ -37,7 +37,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client that is silent for this long while its request is answered is asked whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
 
 /// How long connections without a request stay open when the server stops: a request may be on its way.
 const WAITING_AT_STOP: Duration = Duration::from_secs(2);

@@ -46,7 +46,7 @@ async fn throughput_of(server: &Server, store: &str, goal: &str) -> Result<(), F
         last - first
     );
     if let (Some(before), Some(after)) = (cpu_before, cpu_after) {
-        let micros = (after - before).as_secs_f64() * 1e6 / steps;
+        let micros = after.saturating_sub(before).as_secs_f64() * 1e6 / steps;
         println!(
             "{micros:.0} µs of processor time for each step, invocations and answers of `schedule` included"
         );

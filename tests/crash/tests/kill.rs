@@ -243,12 +243,12 @@ async fn a_stop_waits_for_a_first_step_whose_caller_hung_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_does_not_wait_for_ever_for_half_a_request() {
-    let mut server = Server::start_with(&[("BK_PLUGIN_STEP_TIME_LIMIT", "1")]).await;
+async fn a_stop_does_not_wait_for_half_a_request() {
+    let mut server = Server::start().await;
     let mut half = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     std::io::Write::write_all(&mut half, b"GET / HTTP/1.1\r\nhost: x\r\n").unwrap();
     assert!(server.terminate().success(), "{}", server.log());
-    assert!(server.log().contains("connections that do not end are cut"), "{}", server.log());
+    assert!(!server.log().contains("connections that do not end are cut"), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

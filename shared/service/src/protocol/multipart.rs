@@ -149,7 +149,7 @@ impl Writer {
         let boundary = &self.boundary;
         let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n");
         if let Some(content_type) = content_type {
-            head += &format!("Content-Type: {content_type}\r\n");
+            head = format!("{head}Content-Type: {content_type}\r\n");
         }
         head += "\r\n";
         self.chunks.push(head.into());
