@@ -49,7 +49,10 @@ impl Bench {
 
     /// The one wake-up in the queue.
     fn singled_out(&self) -> WakeUp {
-        match &self.store.messages()[..] {
+        let messages = self.store.messages();
+        let wake_ups: Vec<_> =
+            messages.iter().filter(|message| matches!(message, Message::WakeUp(_))).collect();
+        match &wake_ups[..] {
             [Message::WakeUp(wake_up)] if wake_up.alone.is_some() => wake_up.clone(),
             other => panic!("{other:?}"),
         }

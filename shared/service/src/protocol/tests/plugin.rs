@@ -188,7 +188,7 @@ fn registry() -> Registry {
         .route("/unexpected/", get(fails_unexpectedly))
         .route("/404/", get(own_404))
         .route("/slow/", get(sleeps))
-        .route("/blocks/", get(async || std::thread::sleep(secs(2))))
+        .route("/blocks/", get(async || std::thread::sleep(secs(30))))
         .route("/frames/", get(frames))
         .route("/broken/", get(broken));
     Project::new("for tests 测试")
