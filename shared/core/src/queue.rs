@@ -79,7 +79,8 @@ impl Message {
             Self::WakeUp(WakeUp { alone: Some(_), crashes, .. }) => *crashes,
             Self::WakeUp(wake_up) => wake_up.crashes.saturating_add(again),
             Self::Finish(_) => again,
-            Self::Unreadable(unreadable) => unreadable.crashes().saturating_add(again),
+            // It may be a wake-up that is only run alone, and no receiver has run its step.
+            Self::Unreadable(unreadable) => unreadable.crashes(),
         }
     }
 

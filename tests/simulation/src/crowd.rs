@@ -265,6 +265,6 @@ async fn wait_for_the_end(crowd: &Crowd) -> Result<(), String> {
         if all_ended {
             return Ok(());
         }
-        check::in_time(crowd)?;
+        check::in_time(crowd, outside)?;
     }
 }

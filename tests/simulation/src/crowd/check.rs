@@ -30,8 +30,8 @@ pub(super) fn end(crowd: &Crowd, record: &Record) -> Result<(), String> {
 }
 
 /// A guilty invocation ends before it has killed too many processes, and the time to recover is bounded:
-/// `docs/reliability.md` has the formula.
-pub(super) fn in_time(crowd: &Crowd) -> Result<(), String> {
+/// `docs/reliability.md` has the formula. Nothing comes from outside after `outside`.
+pub(super) fn in_time(crowd: &Crowd, outside: Duration) -> Result<(), String> {
     let account = crowd.account();
     if let Some((id, killed)) = account.killed.iter().find(|(_, killed)| **killed > MOST_KILLED) {
         return Err(format!("P4: {id} has killed {killed} processes"));
@@ -45,9 +45,12 @@ pub(super) fn in_time(crowd: &Crowd) -> Result<(), String> {
         restart + Limits::default().visibility_timeout() + (step + Duration::from_secs(10)) * rounds;
     let alone = u32::try_from(number).unwrap_or(u32::MAX);
     let steps = crowd.plan.members.iter().map(|member| member.steps).max().unwrap_or(0);
-    let in_peace = (step + Duration::from_secs(10)) * (steps + 1);
+    // Half of the slots may be kept for the other version.
+    let turns = number.div_ceil((crowd.plan.concurrency / 2).max(1));
+    let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+    let in_peace = (step + Duration::from_secs(10)) * (steps + 1) * turns;
     let bound = in_peace + each_death * (account.deaths + 1) + (step + Duration::from_secs(5)) * 4 * alone;
-    let since = crowd.begun.elapsed().saturating_sub(account.last_disturbed);
+    let since = crowd.begun.elapsed().saturating_sub(account.last_disturbed.max(outside));
     if since > bound {
         return Err(format!(
             "P4: nothing has disturbed it for {since:?}, and it has not ended after {bound:?}"
