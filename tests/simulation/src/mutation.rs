@@ -23,8 +23,6 @@ pub enum Mutation {
     CallbackDroppedWhileStepRuns,
     /// A message is deleted when it is received.
     AckBeforeCommit,
-    /// A message is deleted although its runner lost the lease.
-    DeleteOnLostLease,
     /// A wake-up that meets a lease is dropped.
     DropOnLease,
     /// A wake-up is put back without limit.
@@ -65,7 +63,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All mutations of worlds, each with the number of seeds within which the checks must notice it.
-    pub const ALL: [(Self, u64); 26] = [
+    pub const ALL: [(Self, u64); 25] = [
         (Self::CommitBeforeSend, 2_000),
         (Self::AppendBeforeSend, 2_000),
         (Self::NoLeaseCheck, 2_000),
@@ -75,7 +73,6 @@ impl Mutation {
         (Self::InboxIgnored, 2_000),
         (Self::CallbackDroppedWhileStepRuns, 2_000),
         (Self::AckBeforeCommit, 2_000),
-        (Self::DeleteOnLostLease, 20_000),
         (Self::DropOnLease, 2_000),
         (Self::PutBackWithoutBound, 2_000),
         (Self::TerminalStateOverwritten, 2_000),

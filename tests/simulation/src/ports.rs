@@ -417,12 +417,6 @@ impl Table for Ports {
             if !may || changed {
                 let why = if may { "the inbox has changed" } else { "the lease is lost" };
                 world.note(process, |_| format!("commit: refused, {why}"));
-                if !may
-                    && world.is_mutated(Mutation::DeleteOnLostLease)
-                    && let Some(handled) = world.handling[process].take()
-                {
-                    world.messages.retain(|stored| stored.id != handled.id);
-                }
                 return Ok(Write::Refused(refused(Some(&record))));
             }
             let mut written = Record {
