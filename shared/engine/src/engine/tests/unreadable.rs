@@ -168,17 +168,16 @@ async fn a_post_whose_message_cannot_be_read_is_made_after_an_hour() {
 }
 
 #[tokio::test]
-async fn it_counts_as_no_crash_and_keeps_those_it_has() {
+async fn its_receptions_count_as_no_crash() {
     let bench = Bench::new();
     bench.invoke(&["poll", "done"]).await;
     bench.replace_by_newer().await;
     for _ in 0..10 {
         let delivery = bench.store.receive(1, Duration::ZERO).await.unwrap().remove(0);
-        // A runner of the newer release has crashed on it once before.
-        let count = delivery.receive_count + u32::from(delivery.crashes() == 0);
-        assert_eq!(bench.call_engine().handle(&delivery.message, count).await, Handled::Delete);
+        // A runner of the newer release may have died before. It may have run the step alone: then the record tells.
+        assert_eq!(bench.call_engine().handle(&delivery.message, 2).await, Handled::Delete);
         bench.store.delete(&delivery.handle).await.unwrap();
-        assert_eq!(Message::Unreadable(bench.newer().remove(0)).crashes(1), 1);
+        assert_eq!(Message::Unreadable(bench.newer().remove(0)).crashes(2), 0);
         bench.clock.advance(secs(60));
     }
 }
