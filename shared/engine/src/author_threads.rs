@@ -2,8 +2,8 @@
 //!
 //! Code that does not await keeps its thread, and cannot be stopped. Here it keeps a thread that can be replaced:
 //! an executor shared by some threads, of which one more is started for each that is *held*, that is, for each whose
-//! current poll has lasted longer than [`HELD_AFTER`]. Tasks of others go on, on the other threads. The number of held
-//! threads is bounded; at the bound the owners of the code that holds them get no more threads ([`Refusal`]).
+//! current poll has lasted longer than a quarter of a second. Tasks of others go on, on the other threads. The number of held
+//! threads is bounded; at the bound the owners of the code that holds them get no more threads ([`Refused`]).
 //!
 //! While an owner's code runs, a tokio runtime of that owner's is entered, for what the code spawns and waits for.
 

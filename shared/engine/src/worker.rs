@@ -1,7 +1,7 @@
 //! The worker: receives messages and gives them to the engine, many at a time.
 //!
 //! Steps and finish callbacks have slots of their own, and a receiver each: a host that does not answer delays no step.
-//! What a receiver asks for depends on its [`slots`]: no version waits for another's backlog, no host for another.
+//! What a receiver asks for depends on its slots: no version waits for another's backlog, no host for another.
 //!
 //! (On AWS Lambda the event source mapping is the worker.)
 

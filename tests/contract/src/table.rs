@@ -24,7 +24,7 @@ pub use self::expiry::*;
 pub use self::reading::*;
 pub use self::size::*;
 
-/// Registers every case of the port `Table` for a [`TableStore`].
+/// Registers every case of the port `Table` for a [`TableStore`](crate::TableStore).
 #[macro_export]
 macro_rules! table_cases {
     ($store:ty) => {
