@@ -1,23 +1,37 @@
 //! What a JWT of BlueKing's API gateway says of a call.
 
+use std::time::Duration;
+
 use axum::http::HeaderValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bk_plugin_core::JsonObject;
 use bk_plugin_core::caller::Caller;
 use bk_plugin_core::clock::Timestamp;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::refused::Refused;
 
 /// The claims that are checked or used. Gateways spell some names in two ways.
 #[derive(Deserialize)]
 pub(super) struct Claims {
+    #[serde(deserialize_with = "seconds")]
     pub(super) exp: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     pub(super) nbf: u64,
     app: Option<App>,
     user: Option<User>,
+}
+
+/// A time in seconds. It is a number, and may have a fraction, which is cut off.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    if seconds < 0.0 {
+        return Err(D::Error::custom("a time before 1970"));
+    }
+    // A time that is beyond every clock never comes.
+    Ok(Duration::try_from_secs_f64(seconds).map_or(u64::MAX, |seconds| seconds.as_secs()))
 }
 
 #[derive(Default, Deserialize)]
@@ -124,6 +138,8 @@ pub(super) mod tests {
             "by one that is an hour behind"
         );
         assert_eq!(read(&jwt(r#"{"exp":18446744073709551615}"#)), Ok(()));
+        assert_eq!(read(&jwt(r#"{"exp":1800000001.75,"nbf":1.8e9}"#)), Ok(()), "fractions are numbers, too");
+        assert_eq!(read(&jwt(r#"{"exp":1799996400.5}"#)), Err(Refused::Expired));
         for claims in ["{}", "[]", "x", r#"{"exp":"soon"}"#] {
             assert!(matches!(read(&jwt(claims)), Err(Refused::Unreadable(_))), "{claims}");
         }
