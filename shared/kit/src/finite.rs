@@ -45,7 +45,7 @@ impl ser::Error for NotFinite {
 /// Serializes to nothing.
 struct Finite;
 
-/// What is inside of a value.
+/// What is inside of a value. Names are made only for a number that is wrong: every step is looked at.
 #[derive(Default)]
 struct Inside {
     variant: Option<&'static str>,
@@ -60,18 +60,24 @@ impl Inside {
         Self { variant: Some(variant), ..Self::default() }
     }
 
-    fn field<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Looked {
-        let looked = value.serialize(Finite).map_err(|error| error.below(name));
-        looked.map_err(|error| match self.variant {
-            Some(variant) => error.below(variant),
-            None => error,
+    fn look<T: Serialize + ?Sized>(&self, value: &T, name: impl FnOnce() -> String) -> Looked {
+        value.serialize(Finite).map_err(|error| {
+            let error = error.below(&name());
+            match self.variant {
+                Some(variant) => error.below(variant),
+                None => error,
+            }
         })
     }
 
+    fn field<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Looked {
+        self.look(value, || name.to_owned())
+    }
+
     fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Looked {
-        let name = format!("[{}]", self.position);
+        let position = self.position;
         self.position += 1;
-        self.field(&name, value)
+        self.look(value, || format!("[{position}]"))
     }
 }
 
@@ -277,13 +283,27 @@ impl ser::SerializeTupleVariant for Inside {
     }
 }
 
+/// A map's key as a name.
+fn name_of<T: Serialize + ?Sized>(key: &T) -> String {
+    let key = serde_json::to_value(key).unwrap_or_default();
+    key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned)
+}
+
 impl ser::SerializeMap for Inside {
     type Ok = ();
     type Error = NotFinite;
 
+    fn serialize_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
+        &mut self,
+        key: &K,
+        value: &V,
+    ) -> Looked {
+        self.look(value, || name_of(key))
+    }
+
+    /// For types that write keys and values one by one.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Looked {
-        let key = serde_json::to_value(key).unwrap_or_default();
-        self.key = key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned);
+        self.key = name_of(key);
         Ok(())
     }
 
