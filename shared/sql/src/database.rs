@@ -50,6 +50,16 @@ pub(crate) struct Batch {
     pub(crate) dead_letters: Vec<MoveToDeadLetters>,
 }
 
+impl Batch {
+    /// The replies to the requests that are only told whether the batch was done. The rest of the batch is dropped.
+    pub(crate) fn acknowledged(self) -> impl Iterator<Item = Reply<()>> {
+        let sent = self.sends.into_iter().map(|send| send.reply);
+        let deleted = self.deletes.into_iter().map(|delete| delete.reply);
+        let moved = self.dead_letters.into_iter().map(|dead_letter| dead_letter.reply);
+        self.pings.into_iter().chain(sent).chain(deleted).chain(moved)
+    }
+}
+
 /// The results of a batch. Its `pings`, `sends`, `deletes` and `dead_letters` have no result of their own.
 #[derive(Default)]
 pub(crate) struct Done {

@@ -187,27 +187,18 @@ impl<D: Database> Writer<D> {
         wanted
     }
 
-    fn reply(&mut self, batch: Batch, wanted: &[Wanted], done: Done) {
+    fn reply(&mut self, mut batch: Batch, wanted: &[Wanted], done: Done) {
         for (wanted, received) in wanted.iter().zip(done.received) {
             self.hand_out(&wanted.selection, received);
         }
         // A caller that has stopped waiting is no error.
-        for (change, answer) in batch.changes.into_iter().zip(done.changes) {
+        for (change, answer) in batch.changes.drain(..).zip(done.changes) {
             change.reply.send(answer).ok();
         }
-        for (expiry, count) in batch.expiries.into_iter().zip(done.expired) {
+        for (expiry, count) in batch.expiries.drain(..).zip(done.expired) {
             expiry.reply.send(Ok(count)).ok();
         }
-        let sent = batch.sends.into_iter().map(|send| send.reply);
-        let deleted = batch.deletes.into_iter().map(|delete| delete.reply);
-        let moved = batch.dead_letters.into_iter().map(|dead_letter| dead_letter.reply);
-        batch
-            .pings
-            .into_iter()
-            .chain(sent)
-            .chain(deleted)
-            .chain(moved)
-            .for_each(|reply| drop(reply.send(Ok(()))));
+        batch.acknowledged().for_each(|reply| drop(reply.send(Ok(()))));
     }
 
     /// Gives messages to the receivers that are parked for them, first come, first served.
@@ -240,24 +231,15 @@ impl<D: Database> Writer<D> {
         self.fail_for(batch, wanted, &Arc::new(error));
     }
 
-    fn fail_for(&mut self, batch: Batch, wanted: &[Wanted], error: &Arc<sqlx::Error>) {
+    fn fail_for(&mut self, mut batch: Batch, wanted: &[Wanted], error: &Arc<sqlx::Error>) {
         let failed = || store_error(error.clone());
         let was_wanted =
             |parked: &mut Parked| wanted.iter().any(|wanted| wanted.selection == parked.selection);
         for parked in self.parked.extract_if(.., was_wanted) {
             parked.reply.send(Err(failed())).ok();
         }
-        batch.changes.into_iter().for_each(|change| drop(change.reply.send(Err(failed()))));
-        batch.expiries.into_iter().for_each(|expiry| drop(expiry.reply.send(Err(failed()))));
-        let sent = batch.sends.into_iter().map(|send| send.reply);
-        let deleted = batch.deletes.into_iter().map(|delete| delete.reply);
-        let moved = batch.dead_letters.into_iter().map(|dead_letter| dead_letter.reply);
-        batch
-            .pings
-            .into_iter()
-            .chain(sent)
-            .chain(deleted)
-            .chain(moved)
-            .for_each(|reply| drop(reply.send(Err(failed()))));
+        batch.changes.drain(..).for_each(|change| drop(change.reply.send(Err(failed()))));
+        batch.expiries.drain(..).for_each(|expiry| drop(expiry.reply.send(Err(failed()))));
+        batch.acknowledged().for_each(|reply| drop(reply.send(Err(failed()))));
     }
 }
